@@ -1,0 +1,45 @@
+"""Rows ↔ pictures, in tables of our own inside the user's database."""
+
+from .collections import (
+    CollectionRecord,
+    collections,
+    find,
+    folder_of,
+    insert,
+    portable,
+    remember_folder,
+    require,
+    sidecar_name,
+    update,
+)
+from .connection import connect, plainly, prepare, transaction
+from .rows import Candidate, Outcome, Picture, Rows, drop_unused_pictures
+from .tables import PREFIX, Table, database_name, database_path, quote, table_names
+
+__all__ = [
+    "Candidate",
+    "CollectionRecord",
+    "Outcome",
+    "PREFIX",
+    "Picture",
+    "Rows",
+    "Table",
+    "collections",
+    "connect",
+    "database_name",
+    "database_path",
+    "drop_unused_pictures",
+    "find",
+    "folder_of",
+    "insert",
+    "plainly",
+    "portable",
+    "prepare",
+    "quote",
+    "remember_folder",
+    "require",
+    "sidecar_name",
+    "table_names",
+    "transaction",
+    "update",
+]

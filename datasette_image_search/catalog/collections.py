@@ -1,0 +1,153 @@
+"""The list of collections: what was embedded, and what made its vectors."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass, fields
+from pathlib import Path
+from urllib.parse import quote as percent_encoded
+
+from ..errors import CatalogError, NotFound
+from . import schema
+from .tables import Table, database_name, database_path
+
+
+@dataclass(frozen=True)
+class CollectionRecord:
+    """One line of ``image_search_collections``.
+
+    ``weights`` is the SHA-256 of the weights file, ``weights_name`` what the user
+    called them. ``root`` is relative to the database's folder where it can be.
+    ``finished`` is the time (UTC) at which the last complete embedding ended, or None.
+    """
+
+    id: int
+    name: str
+    table_name: str
+    column_name: str
+    key_columns: tuple[str, ...]
+    root: str
+    model: str
+    weights: str
+    weights_name: str
+    resize: str
+    preprocessing: str
+    dimensions: int
+    metric: str
+    index_kind: str
+    sidecar: str
+    finished: str | None = None
+
+    def sidecar_path(self, conn: sqlite3.Connection) -> Path:
+        """Beside the database, wherever that is now."""
+        return Path(database_path(conn)).parent / self.sidecar
+
+    def root_path(self, conn: sqlite3.Connection) -> Path:
+        return Path(database_path(conn)).parent / self.root
+
+
+_COLUMNS = ", ".join(field.name for field in fields(CollectionRecord))
+
+
+def _record(row: tuple) -> CollectionRecord:
+    values = dict(zip((field.name for field in fields(CollectionRecord)), row))
+    values["key_columns"] = tuple(json.loads(values["key_columns"]))
+    return CollectionRecord(**values)
+
+
+def collections(conn: sqlite3.Connection) -> list[CollectionRecord]:
+    """Every collection of the connection's database, by name."""
+    if schema.version(conn) == 0:
+        return []
+    rows = conn.execute(f"select {_COLUMNS} from image_search_collections order by name")
+    return [_record(row) for row in rows.fetchall()]
+
+
+def find(conn: sqlite3.Connection, name: str) -> CollectionRecord | None:
+    """The collection of that name, in any case of letters; or the only one of a table.
+
+    A table's first collection bears its name, so the first rule nearly always decides.
+    """
+    every = collections(conn)
+    for test in (
+        lambda c: c.name == name,
+        lambda c: c.name.lower() == name.lower(),
+        lambda c: c.table_name.lower() == name.lower(),
+    ):
+        found = [collection for collection in every if test(collection)]
+        if found:
+            return found[0]
+    return None
+
+
+def require(conn: sqlite3.Connection, name: str) -> CollectionRecord:
+    """As :func:`find`; raises :class:`NotFound` with what there is instead."""
+    found = find(conn, name)
+    if found is not None:
+        return found
+    names = [collection.name for collection in collections(conn)]
+    if not names:
+        Table.read(conn, name)  # a table that is not there is the better answer
+    hint = f"there {'is' if len(names) == 1 else 'are'} {', '.join(names)}" if names else (
+        f"run 'datasette image-search embed {database_name(conn)} {name}' first"
+    )
+    raise NotFound(f"{name!r} has no collection in {database_name(conn)}: {hint}.")
+
+
+def insert(conn: sqlite3.Connection, record: CollectionRecord, table: Table) -> CollectionRecord:
+    """Add a collection and its rows table; ``record.id`` is chosen here."""
+    values = {field.name: getattr(record, field.name) for field in fields(record)}
+    values["key_columns"] = json.dumps(record.key_columns)
+    del values["id"]
+    names = ", ".join(values)
+    marks = ", ".join("?" for _ in values)
+    cursor = conn.execute(
+        f"insert into image_search_collections ({names}) values ({marks})",
+        tuple(values.values()),
+    )
+    schema.create_rows_table(conn, cursor.lastrowid, table)
+    return require(conn, record.name)
+
+
+def update(conn: sqlite3.Connection, collection_id: int, **changes) -> None:
+    for name, value in changes.items():
+        conn.execute(
+            f"update image_search_collections set {name} = ? where id = ?",
+            (value, collection_id),
+        )
+
+
+def sidecar_name(database: Path, collection: str) -> str:
+    """``shop.db`` and ``products`` → ``shop.products.faiss``, for any collection's name."""
+    name = f"{database.stem}.{percent_encoded(collection, safe=' ')}.faiss"
+    if len(name.encode()) > 200:
+        raise CatalogError(
+            f"the collection's name {collection[:40]!r}… is too long for a file's name: "
+            "give it a shorter one with --collection."
+        )
+    return name
+
+
+def folder_of(conn: sqlite3.Connection, table: str) -> Path | None:
+    """The folder that ``load`` made the table from, or None."""
+    if schema.version(conn) == 0:
+        return None
+    row = conn.execute(
+        "select folder from image_search_folders where table_name = ?", (table,)
+    ).fetchone()
+    return row and Path(database_path(conn)).parent / row[0]
+
+
+def remember_folder(conn: sqlite3.Connection, table: str, folder: Path) -> None:
+    conn.execute(
+        "insert or replace into image_search_folders (table_name, folder) values (?, ?)",
+        (table, portable(conn, folder)),
+    )
+
+
+def portable(conn: sqlite3.Connection, folder: Path) -> str:
+    """``folder`` relative to the database's where it lies inside, so both move together."""
+    folder = folder.resolve()
+    home = Path(database_path(conn)).resolve().parent
+    return str(folder.relative_to(home)) if folder.is_relative_to(home) else str(folder)

@@ -1,0 +1,256 @@
+"""One collection's rows: which row has which picture, and which rows want work."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from typing import Iterator
+
+import numpy as np
+
+from . import schema
+from .collections import CollectionRecord
+from .tables import Table, quote
+
+PAGE = 2000
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A row that has a picture, with what the catalog knew of it the last time.
+
+    ``value`` is the column's text, or None where the picture is a BLOB in it.
+    """
+
+    key: tuple
+    value: str | None
+    source: str | None
+    fingerprint: str | None
+    picture: int | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a row: a ``picture`` id, or the ``error`` that a person reads."""
+
+    key: tuple
+    source: str | None
+    fingerprint: str | None
+    picture: int | None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture's content: id from its SHA-256, size in pixels, thumbnail (JPEG) or None."""
+
+    id: int
+    sha256: str
+    width: int
+    height: int
+    thumbnail: bytes | None
+
+
+class Rows:
+    """The rows of one collection beside the user's table.
+
+    Reads go through any connection to the database; writes belong into the caller's
+    transaction. ``where`` is an SQL condition on the user's table, ``parameters`` its
+    named values.
+    """
+
+    def __init__(self, conn: sqlite3.Connection, collection: CollectionRecord):
+        self.conn = conn
+        self.collection = collection
+        self._rows = schema.rows_table(collection.id)
+        self._table = quote(collection.table_name)
+        self._keys = [schema.key_column(i) for i in range(len(collection.key_columns))]
+        self._own_keys = [f"{self._table}.{quote(k)}" for k in collection.key_columns]
+        pairs = zip(self._keys, self._own_keys)
+        self._join = " and ".join(f"{self._rows}.{key} = {own}" for key, own in pairs)
+        self._match_key = " and ".join(f"{self._rows}.{key} = ?" for key in self._keys)
+
+    # -- asking ---------------------------------------------------------------
+
+    def find(self, key: tuple) -> tuple | None:
+        """The key as it is stored (``"7"`` finds 7), or None where there is no such row."""
+        test = " and ".join(f"{own} = ?" for own in self._own_keys)
+        query = f"select {', '.join(self._own_keys)} from {self._table} where {test} limit 1"
+        row = self.conn.execute(query, key).fetchone()
+        return row and tuple(row)
+
+    def picture_of(self, key: tuple) -> tuple[int | None, str | None]:
+        """(picture id, reason for there being none) of a row; (None, None) if unknown."""
+        query = (
+            f"select image_search_picture, image_search_error from {self._rows} "
+            f"where {self._match_key}"
+        )
+        return self.conn.execute(query, key).fetchone() or (None, None)
+
+    def with_pictures(
+        self, ids: list[int], where: str | None = None, parameters: dict | None = None
+    ) -> list[tuple[int, tuple]]:
+        """(picture id, key) of the rows that are there and have one of ``ids``."""
+        query = (
+            f"select {self._rows}.image_search_picture, {', '.join(self._own_keys)} "
+            f"from {self._rows} join {self._table} on {self._join} "
+            f"where {self._rows}.image_search_picture in "
+            f"(select value from json_each(:image_search_ids)){_and(where)} "
+            f"order by {', '.join(self._own_keys)}"
+        )
+        values = {**(parameters or {}), "image_search_ids": json.dumps(ids)}
+        return [(row[0], tuple(row[1:])) for row in self.conn.execute(query, values).fetchall()]
+
+    def picture_ids(
+        self, where: str | None = None, parameters: dict | None = None
+    ) -> np.ndarray:
+        """The ids (int64) of the pictures of all rows that fit ``where``."""
+        query = (
+            f"select distinct {self._rows}.image_search_picture "
+            f"from {self._table} join {self._rows} on {self._join} "
+            f"where {self._rows}.image_search_picture is not null{_and(where)}"
+        )
+        rows = self.conn.execute(query, parameters or {}).fetchall()
+        return np.fromiter((row[0] for row in rows), np.int64, len(rows))
+
+    def thumbnail_of(self, key: tuple) -> bytes | None:
+        query = (
+            f"select thumbnail from image_search_pictures where id = "
+            f"(select image_search_picture from {self._rows} where {self._match_key})"
+        )
+        row = self.conn.execute(query, key).fetchone()
+        return row and row[0]
+
+    def counts(self) -> dict[str, int]:
+        """rows with a picture, embedded, pending, failed, stale, distinct pictures."""
+        column = f"{self._table}.{quote(self.collection.column_name)}"
+        here, done, failed, changed = self.conn.execute(
+            f"""
+            select count(*), count(image_search_picture), count(image_search_error),
+                   count(image_search_source is not null and image_search_source != {column}
+                         and typeof({column}) != 'blob' or null)
+            from {self._table} left join {self._rows} on {self._join}
+            where {column} is not null and {column} != ''
+            """
+        ).fetchone()
+        known, pictures = self.conn.execute(
+            f"select count(*), count(distinct image_search_picture) from {self._rows}"
+        ).fetchone()
+        both = self.conn.execute(
+            f"select count(*) from {self._rows} join {self._table} on {self._join} "
+            f"where {column} is not null and {column} != ''"
+        ).fetchone()[0]
+        return {
+            "rows": here,
+            "embedded": done,
+            "pictures": pictures,
+            "pending": here - both + changed,
+            "failed": failed,
+            "stale": known - both,
+        }
+
+    def failures(self, most: int = 10) -> list[tuple[tuple, str]]:
+        """(key, reason) of rows whose picture could not be embedded."""
+        query = (
+            f"select {', '.join(self._keys)}, image_search_error from {self._rows} "
+            f"where image_search_error is not null order by {', '.join(self._keys)} limit ?"
+        )
+        return [(tuple(row[:-1]), row[-1]) for row in self.conn.execute(query, (most,))]
+
+    # -- work to do -------------------------------------------------------------
+
+    def candidates(self) -> Iterator[list[Candidate]]:
+        """Every row with a picture, in pages, in the order of keys.
+
+        A page is read whole, so that no read is open while results are written.
+        """
+        column = f"{self._table}.{quote(self.collection.column_name)}"
+        keys = ", ".join(self._own_keys)
+        after = f" and ({keys}) > ({', '.join('?' for _ in self._own_keys)})"
+        query = (
+            f"select {keys}, case typeof({column}) when 'blob' then null else {column} end, "
+            "image_search_source, image_search_fingerprint, image_search_picture, "
+            f"image_search_error from {self._table} left join {self._rows} on {self._join} "
+            f"where {column} is not null and {column} != ''%s order by {keys} limit {PAGE}"
+        )
+        width = len(self._keys)
+        page = self.conn.execute(query % "").fetchall()
+        while page:
+            yield [Candidate(tuple(row[:width]), *row[width:]) for row in page]
+            page = self.conn.execute(query % after, page[-1][:width]).fetchall()
+
+    def count_candidates(self) -> int:
+        column = quote(self.collection.column_name)
+        query = f"select count(*) from {self._table} where {column} is not null and {column} != ''"
+        return self.conn.execute(query).fetchone()[0]
+
+    def blob(self, key: tuple) -> bytes:
+        """The BLOB in the row's picture column; empty if the row has gone."""
+        test = " and ".join(f"{own} = ?" for own in self._own_keys)
+        column = quote(self.collection.column_name)
+        row = self.conn.execute(f"select {column} from {self._table} where {test}", key).fetchone()
+        return bytes(row[0]) if row and isinstance(row[0], bytes) else b""
+
+    def known_pictures(self, ids: list[int]) -> dict[int, str]:
+        """id → SHA-256 of those ``ids`` whose picture the catalog has."""
+        query = (
+            "select id, sha256 from image_search_pictures "
+            "where id in (select value from json_each(?))"
+        )
+        return dict(self.conn.execute(query, (json.dumps(ids),)).fetchall())
+
+    # -- writing ----------------------------------------------------------------
+
+    def record(self, outcomes: list[Outcome], pictures: list[Picture]) -> None:
+        """Write what became of some rows. A failed row keeps the picture it had."""
+        self.conn.executemany(
+            "insert into image_search_pictures (id, sha256, width, height, thumbnail) "
+            "values (?, ?, ?, ?, ?) on conflict (id) do update set "
+            "thumbnail = coalesce(excluded.thumbnail, thumbnail)",
+            [(p.id, p.sha256, p.width, p.height, p.thumbnail) for p in pictures],
+        )
+        marks = ", ".join("?" for _ in range(len(self._keys) + 4))
+        self.conn.executemany(
+            f"insert into {self._rows} ({', '.join(self._keys)}, image_search_source, "
+            "image_search_fingerprint, image_search_picture, image_search_error) "
+            f"values ({marks}) on conflict do update set "
+            "image_search_source = excluded.image_search_source, "
+            "image_search_fingerprint = excluded.image_search_fingerprint, "
+            "image_search_picture = "
+            "coalesce(excluded.image_search_picture, image_search_picture), "
+            "image_search_error = excluded.image_search_error",
+            [(*o.key, o.source, o.fingerprint, o.picture, o.error) for o in outcomes],
+        )
+
+    def forget_gone(self) -> int:
+        """Drop rows that are no longer there, or no longer have a picture; how many."""
+        column = quote(self.collection.column_name)
+        return self.conn.execute(
+            f"delete from {self._rows} where not exists (select 1 from {self._table} "
+            f"where {self._join} and {column} is not null and {column} != '')"
+        ).rowcount
+
+    def pictures_in_use(self) -> np.ndarray:
+        """The ids (int64) of every picture that a row of this collection has."""
+        rows = self.conn.execute(
+            f"select distinct image_search_picture from {self._rows} "
+            "where image_search_picture is not null"
+        ).fetchall()
+        return np.fromiter((row[0] for row in rows), np.int64, len(rows))
+
+
+def drop_unused_pictures(conn: sqlite3.Connection, collection_ids: list[int]) -> None:
+    """Drop the pictures (and thumbnails) that no row of any collection has."""
+    used = " union ".join(
+        f"select image_search_picture from {schema.rows_table(id)} "
+        "where image_search_picture is not null"
+        for id in collection_ids
+    )
+    conn.execute(f"delete from image_search_pictures where id not in ({used})")
+
+
+def _and(where: str | None) -> str:
+    # On lines of its own: a comment at its end must not swallow the parenthesis.
+    return f" and (\n{where}\n)" if where else ""

@@ -1,0 +1,125 @@
+"""The catalog's tables in the user's database, and the numbered steps that made them.
+
+    image_search_migrations    which steps this database has had
+    image_search_folders       the folder that a table was loaded from
+    image_search_collections   what was embedded, and what made its vectors
+    image_search_pictures      each picture's content hash and thumbnail, once
+    image_search_rows_N        collection N: which row has which picture, or why not
+
+A new step is added at the end of :data:`STEPS`; what has been released stays as it is.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from ..errors import CatalogError
+from .tables import Table, database_name, quote
+
+
+def _first_tables(conn: sqlite3.Connection) -> None:
+    conn.execute(
+        """
+        create table image_search_folders (
+            table_name text primary key,
+            folder text not null
+        )
+        """
+    )
+    conn.execute(
+        """
+        create table image_search_collections (
+            id integer primary key,
+            name text not null unique,
+            table_name text not null,
+            column_name text not null,
+            key_columns text not null,
+            root text not null,
+            model text not null,
+            weights text not null,
+            weights_name text not null,
+            resize text not null,
+            preprocessing text not null,
+            dimensions integer not null,
+            metric text not null,
+            index_kind text not null,
+            sidecar text not null,
+            finished text
+        )
+        """
+    )
+    conn.execute(
+        """
+        create table image_search_pictures (
+            id integer primary key,
+            sha256 text not null,
+            width integer not null,
+            height integer not null,
+            thumbnail blob
+        )
+        """
+    )
+
+
+STEPS = (_first_tables,)
+
+
+def version(conn: sqlite3.Connection) -> int:
+    """How many steps this database has had; 0 where there is no catalog."""
+    if not has_table(conn, "image_search_migrations"):
+        return 0
+    found = conn.execute("select max(step) from image_search_migrations").fetchone()[0] or 0
+    if found > len(STEPS):
+        raise CatalogError(
+            f"the catalog in {database_name(conn)} is at step {found}, this version of "
+            f"datasette-image-search knows {len(STEPS)}: install a newer version."
+        )
+    return found
+
+
+def has_table(conn: sqlite3.Connection, name: str) -> bool:
+    query = "select 1 from sqlite_master where type = 'table' and name = ?"
+    return conn.execute(query, (name,)).fetchone() is not None
+
+
+def migrate(conn: sqlite3.Connection) -> None:
+    """Bring the catalog up to date; the caller holds the transaction."""
+    done = version(conn)
+    if done == len(STEPS):
+        return
+    conn.execute(
+        "create table if not exists image_search_migrations "
+        "(step integer primary key, at text not null default current_timestamp)"
+    )
+    for number, step in enumerate(STEPS[done:], done + 1):
+        step(conn)
+        conn.execute("insert into image_search_migrations (step) values (?)", (number,))
+
+
+def rows_table(collection_id: int) -> str:
+    return f"image_search_rows_{collection_id}"
+
+
+def key_column(number: int) -> str:
+    # A name no table of a user's has: filters name their columns without the table's.
+    return f"image_search_key{number}"
+
+
+def create_rows_table(conn: sqlite3.Connection, collection_id: int, table: Table) -> None:
+    """Key columns keep the declared types of the user's, so that they compare alike."""
+    name = rows_table(collection_id)
+    keys = [key_column(number) for number in range(len(table.keys))]
+    columns = [f"{key} {quote(table.key_type(of))}" for key, of in zip(keys, table.keys)]
+    conn.execute(
+        f"""
+        create table {name} (
+            {', '.join(columns)},
+            image_search_source text,
+            image_search_fingerprint text,
+            image_search_picture integer,
+            image_search_error text,
+            primary key ({', '.join(keys)})
+        ) without rowid
+        """
+    )
+    conn.execute(f"create index {name}_picture on {name} (image_search_picture)")

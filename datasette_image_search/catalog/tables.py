@@ -1,0 +1,87 @@
+"""The user's own table as the catalog sees it: its columns, and what names a row."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from ..errors import NotFound, UsageError
+
+PREFIX = "image_search_"
+
+
+def quote(name: str) -> str:
+    """A name as an SQL identifier, whatever characters are in it."""
+    return '"{}"'.format(name.replace('"', '""'))
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its columns (name → declared type) and the columns of its key.
+
+    ``keys`` is ``("rowid",)`` for a table without a primary key of its own.
+    """
+
+    name: str
+    columns: dict[str, str]
+    keys: tuple[str, ...]
+
+    @classmethod
+    def read(cls, conn: sqlite3.Connection, name: str) -> "Table":
+        """Look ``name`` up; raises :class:`NotFound`, or :class:`UsageError` for a view."""
+        found = conn.execute(
+            "select name, type from sqlite_master "
+            "where type in ('table', 'view') and name = ? collate nocase",
+            (name,),
+        ).fetchone()
+        if found is None:
+            raise NotFound(
+                f"there is no table {name!r} in {database_name(conn)}; "
+                f"there {_listing(table_names(conn))}."
+            )
+        if found[1] == "view":
+            raise UsageError(
+                f"{name!r} is a view: its rows have no key to remember them by; "
+                "use the table behind it."
+            )
+        info = conn.execute(f"pragma table_info({quote(found[0])})").fetchall()
+        keys = tuple(row[1] for row in sorted(info, key=lambda row: row[5]) if row[5])
+        return cls(found[0], {row[1]: row[2] for row in info}, keys or ("rowid",))
+
+    def column(self, name: str) -> str:
+        """The column's own spelling; raises :class:`NotFound`."""
+        for column in self.columns:
+            if column.lower() == name.lower():
+                return column
+        raise NotFound(
+            f"table {self.name!r} has no column {name!r}; "
+            f"there {_listing(list(self.columns))}."
+        )
+
+    def key_type(self, key: str) -> str:
+        return self.columns.get(key, "INTEGER")
+
+
+def table_names(conn: sqlite3.Connection) -> list[str]:
+    """The tables that are the user's own."""
+    names = conn.execute("select name from sqlite_master where type = 'table' order by name")
+    return [n for (n,) in names if not n.startswith((PREFIX, "sqlite_"))]
+
+
+def database_path(conn: sqlite3.Connection) -> str:
+    """The file of the connection's main database, ``""`` when it is in memory."""
+    for _, name, path in conn.execute("pragma database_list"):
+        if name == "main":
+            return path or ""
+    return ""
+
+
+def database_name(conn: sqlite3.Connection) -> str:
+    return database_path(conn).replace("\\", "/").rpartition("/")[2] or "this database"
+
+
+def _listing(names: list[str], most: int = 12) -> str:
+    if not names:
+        return "are none"
+    shown = ", ".join(names[:most]) + (", …" if len(names) > most else "")
+    return f"{'is' if len(names) == 1 else 'are'} {shown}"

@@ -1,0 +1,362 @@
+"""embed(): from a table's rows to vectors in the sidecar; what is new or changed, no more."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Callable, Protocol
+
+import numpy as np
+
+from .. import catalog, models, pictures
+from ..catalog import Candidate, CollectionRecord, Outcome, Picture, Rows, Table
+from ..errors import CatalogError, NotFound, SourceError, UsageError
+from ..sources import Sources, is_url
+from ..vector_index import METRICS, SidecarWriter, choose
+from .query_pictures import weights_argument
+from .reading import Read, Reader
+from .search import identity_of
+
+DEFAULT_BATCH = 32
+# Rows that needed no network are written down at least this often.
+_FLUSH_ROWS = 500
+_COLUMN_NAMES = ("picture", "image", "photo", "path", "file", "filename", "img", "url", "image_url")
+
+
+@dataclass(frozen=True)
+class EmbedOptions:
+    """What the user asked for; None leaves a new collection's default, or what it has."""
+
+    column: str | None = None
+    root: Path | None = None
+    model: str | None = None
+    weights: str | None = None
+    metric: str | None = None
+    resize: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    batch_size: int | None = None
+    index: str | None = None
+    collection: str | None = None
+    thumbnails: bool = True
+    allow_private_urls: bool = False
+
+
+@dataclass
+class Summary:
+    """What an embed did: distinct pictures embedded; rows reused, removed and failed."""
+
+    embedded: int = 0
+    reused: int = 0
+    removed: int = 0
+    failed: int = 0
+    unchanged: int = 0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.embedded} embedded, {self.reused} reused, "
+            f"{self.removed} removed, {self.failed} failed"
+        )
+
+
+class Progress(Protocol):
+    """Told how far it has come; the command line draws a bar."""
+
+    def start(self, total: int) -> None: ...
+    def advance(self, rows: int) -> None: ...
+    def note(self, text: str) -> None: ...
+
+
+class Silent:
+    def start(self, total: int) -> None: ...
+    def advance(self, rows: int) -> None: ...
+    def note(self, text: str) -> None: ...
+
+
+def embed(
+    database: Path,
+    table: str,
+    options: EmbedOptions = EmbedOptions(),
+    *,
+    extra_models: list | None = None,
+    progress: Progress = Silent(),
+) -> Summary:
+    """Embed what is new or changed in ``table``, forget what is gone.
+
+    A row that fails is recorded with its reason and stops nothing. Interrupted at any
+    moment, the next call goes on from the last batch.
+    """
+    conn = catalog.connect(database, write=True)
+    try:
+        with catalog.plainly(database):
+            catalog.prepare(conn)
+            record, model = _collection(conn, Path(database), table, options, extra_models, progress)
+            path = record.sidecar_path(conn)
+            with SidecarWriter(path, identity_of(record), record.index_kind) as index:
+                return _Embedding(conn, record, model, index, options, progress).run()
+    finally:
+        conn.close()
+
+
+# -- which collection, made by what ---------------------------------------------------
+
+
+def _collection(conn, database: Path, name: str, options: EmbedOptions, extra, progress):
+    """The collection to embed into, made if need be, and its model."""
+    record = catalog.find(conn, options.collection or name)
+    if record is not None and options.collection and record.name != options.collection:
+        record = None  # found by its table; another name makes another collection
+    if record is not None:
+        return _existing(conn, record, name, options, extra)
+    table = Table.read(conn, name)
+    model = models.get(options.model or models.DEFAULT_MODEL, extra)
+    geometry = pictures.Geometry(model.input_size, options.resize or "squash")
+    metric = options.metric or "cosine"
+    if metric not in METRICS:
+        raise UsageError(f"there is no metric {metric!r}; there are {', '.join(METRICS)}.")
+    choose(options.index or "auto", 0)
+    column = table.column(options.column) if options.column else _guess_column(table)
+    root = options.root or catalog.folder_of(conn, table.name) or database.parent
+    weights = model.find_weights(options.weights, progress=True)
+    name = options.collection or table.name
+    record = CollectionRecord(
+        id=0,
+        name=name,
+        table_name=table.name,
+        column_name=column,
+        key_columns=table.keys,
+        root=catalog.portable(conn, Path(root)),
+        model=model.id,
+        weights=weights.sha256,
+        weights_name=_weights_name(conn, options.weights, weights),
+        resize=geometry.resize,
+        preprocessing=str(geometry),
+        dimensions=model.dimensions,
+        metric=metric,
+        index_kind=options.index or "auto",
+        sidecar=catalog.sidecar_name(database, name),
+    )
+    with catalog.transaction(conn):
+        return catalog.insert(conn, record, table), model
+
+
+def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, extra):
+    """A collection that is there; what made its vectors cannot be changed in passing."""
+    if name.lower() not in (record.table_name.lower(), record.name.lower()):
+        raise UsageError(
+            f"the collection {record.name!r} belongs to table {record.table_name!r}, "
+            f"not to {name!r}: choose another name with --collection."
+        )
+    table = Table.read(conn, record.table_name)
+    if table.keys != record.key_columns:
+        raise CatalogError(
+            f"the key of {record.table_name!r} is now {', '.join(table.keys)}, but was "
+            f"{', '.join(record.key_columns)}: give --collection a new name."
+        )
+    asked = {
+        "model": (options.model, record.model),
+        "metric": (options.metric, record.metric),
+        "resize": (options.resize, record.resize),
+        "column": (options.column, record.column_name),
+    }
+    for what, (wanted, has) in asked.items():
+        if wanted is not None and wanted.lower() != has.lower():
+            raise UsageError(
+                f"the collection {record.name!r} has {what} {has!r}, not {wanted!r}: "
+                f"leave out --{what}, or make another collection with --collection NAME."
+            )
+    model = models.get(record.model, extra)
+    folder = Path(catalog.database_path(conn)).parent
+    name = options.weights or weights_argument(record.weights_name, folder)
+    weights = model.find_weights(name, progress=True)
+    if weights.sha256 != record.weights:
+        raise UsageError(
+            f"the collection {record.name!r} was made with weights of SHA-256 "
+            f"{record.weights[:12]}…, but {weights.path} has {weights.sha256[:12]}…: "
+            "make another collection with --collection NAME."
+        )
+    changes = {}
+    if options.root is not None:
+        changes["root"] = catalog.portable(conn, options.root)
+    if options.index is not None:
+        changes["index_kind"] = options.index
+        choose(options.index, 0)
+    if changes:
+        with catalog.transaction(conn):
+            catalog.update(conn, record.id, **changes)
+        record = replace(record, **changes)
+    return record, model
+
+
+def _weights_name(conn, asked: str | None, weights: models.Weights) -> str:
+    if asked and Path(asked).is_file():
+        folder = Path(catalog.portable(conn, Path(asked).parent))
+        return str(folder / Path(asked).name)
+    return weights.name
+
+
+def _guess_column(table: Table) -> str:
+    lower = {column.lower(): column for column in table.columns}
+    for name in _COLUMN_NAMES:
+        if name in lower:
+            return lower[name]
+    raise UsageError(
+        f"which column of {table.name!r} has the pictures? Name it with --column; "
+        f"there are {', '.join(table.columns)}."
+    )
+
+
+# -- the work -------------------------------------------------------------------------
+
+
+class _Embedding:
+    """One run: rows are read and decoded by threads, embedded and written down here."""
+
+    def __init__(self, conn, record: CollectionRecord, model, index, options, progress):
+        self.conn = conn
+        self.record = record
+        self.model = model
+        self.index = index
+        self.options = options
+        self.progress = progress
+        self.rows = Rows(conn, record)
+        self.sources = Sources(
+            record.root_path(conn), allow_private=options.allow_private_urls
+        )
+        self.summary = Summary()
+        self._batch_size = options.batch_size or DEFAULT_BATCH
+        self._batch: list[Read] = []  # decoded, waiting for the network
+        self._waiting: dict[int, list[Outcome]] = {}  # rows whose picture is in the batch
+        self._outcomes: list[Outcome] = []  # rows whose fate is known
+        self._network: models.LoadedModel | None = None
+
+    def run(self) -> Summary:
+        self._forget_gone()
+        self.progress.start(self.rows.count_candidates())
+        geometry = pictures.Geometry(self.model.input_size, self.record.resize)
+        reader = Reader(
+            self.sources,
+            geometry,
+            thumbnails=self.options.thumbnails,
+            is_known=lambda id: bool(self.index.contains([id])[0]),
+        )
+        with reader:
+            for page in self.rows.candidates():
+                changed = self._changed(page)
+                for read in reader.read(changed, self._blob):
+                    self._take(read)
+        self._embed_batch()
+        self._write_down()
+        self._forget_unused()
+        self.index.finish()
+        with catalog.transaction(self.conn):
+            now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            catalog.update(self.conn, self.record.id, finished=now)
+        return self.summary
+
+    def _blob(self, candidate: Candidate) -> bytes | None:
+        return self.rows.blob(candidate.key) if candidate.value is None else None
+
+    def _changed(self, page: list[Candidate]) -> list[Candidate]:
+        """The rows of a page that want reading; the others are counted and left."""
+        self._check_root(page)
+        ids = np.array([row.picture if row.picture is not None else -1 for row in page], np.int64)
+        embedded = self.index.contains(ids)
+        changed = []
+        for row, has_vector in zip(page, embedded):
+            same = has_vector and row.error is None and row.value == row.source
+            if same and row.value and self.sources.unchanged(row.value, row.fingerprint):
+                self.summary.unchanged += 1
+            else:
+                changed.append(row if has_vector else replace(row, fingerprint=None))
+        self.progress.advance(len(page) - len(changed))
+        return changed
+
+    def _check_root(self, page: list[Candidate]) -> None:
+        # A folder that is not mounted is one mistake, not one for each row.
+        root = self.sources.root
+        if not root.is_dir() and any(
+            isinstance(row.value, str) and not is_url(row.value) for row in page
+        ):
+            raise NotFound(f"the pictures' folder {root} is not there: name it with --root.")
+
+    def _take(self, read: Read) -> None:
+        """Sort one row: known already, waiting for the network, or failed."""
+        row = read.row
+        outcome = Outcome(row.key, row.value, read.fingerprint, read.picture, read.error)
+        if read.error is not None:
+            self.summary.failed += 1
+            self._outcomes.append(outcome)
+        elif read.picture in self._waiting:
+            self.summary.reused += 1
+            self._waiting[read.picture].append(outcome)
+        elif read.prepared is None:
+            if read.picture == row.picture:
+                self.summary.unchanged += 1
+            else:
+                self.summary.reused += 1
+            self._outcomes.append(outcome)
+        else:
+            self._waiting[read.picture] = [outcome]
+            self._batch.append(read)
+        self.progress.advance(1)
+        if len(self._batch) >= self._batch_size:
+            self._embed_batch()
+        if len(self._outcomes) >= _FLUSH_ROWS:
+            self._write_down()
+
+    def _embed_batch(self) -> None:
+        if not self._batch:
+            return
+        pixels = np.stack([read.prepared.pixels for read in self._batch])
+        vectors = self._embed(pixels)
+        # Vectors first: a row must never point to a vector that is not on disk.
+        self.index.add(np.array([read.picture for read in self._batch], np.int64), vectors)
+        self._write_down()
+        self.index.save_if_due()
+
+    def _embed(self, pixels: np.ndarray) -> np.ndarray:
+        if self._network is None:
+            folder = Path(catalog.database_path(self.conn)).parent
+            name = self.options.weights or weights_argument(self.record.weights_name, folder)
+            weights = self.model.find_weights(name)
+            self._network = self.model.load(weights, self.options.device, self.options.precision)
+        return self._network.embed(pixels)
+
+    def _write_down(self) -> None:
+        """Commit what is known of rows, and the batch whose vectors are on disk."""
+        made = [
+            Picture(
+                read.picture,
+                read.sha256,
+                read.prepared.width,
+                read.prepared.height,
+                read.prepared.thumbnail,
+            )
+            for read in self._batch
+        ]
+        outcomes = self._outcomes
+        for read in self._batch:
+            outcomes.extend(self._waiting.pop(read.picture))
+        if outcomes or made:
+            with catalog.transaction(self.conn):
+                self.rows.record(outcomes, made)
+        self.summary.embedded += len(made)
+        self._outcomes, self._batch = [], []
+
+    # -- forgetting ---------------------------------------------------------------
+
+    def _forget_gone(self) -> None:
+        with catalog.transaction(self.conn):
+            self.summary.removed = self.rows.forget_gone()
+
+    def _forget_unused(self) -> None:
+        """Remove the vectors and thumbnails that no row has any more."""
+        used = self.rows.pictures_in_use()
+        stored = self.index.ids()
+        self.index.remove(np.setdiff1d(stored, used))
+        with catalog.transaction(self.conn):
+            every = [record.id for record in catalog.collections(self.conn)]
+            catalog.drop_unused_pictures(self.conn, every)

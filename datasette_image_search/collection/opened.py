@@ -1,0 +1,47 @@
+"""What stays open in a process: sidecars and networks, shared by all that ask."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Callable
+
+from ..models import EmbeddingModel, LoadedModel, Weights
+from ..vector_index import Identity, Sidecar
+
+
+class _Kept:
+    """The values made last, by key; the one used longest ago goes when there are too many."""
+
+    def __init__(self, most: int):
+        self._most = most
+        self._values: OrderedDict = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key, make: Callable):
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+                return self._values[key]
+            value = self._values[key] = make()
+            while len(self._values) > self._most:
+                self._values.popitem(last=False)
+            return value
+
+
+_sidecars = _Kept(64)
+_networks = _Kept(2)
+
+
+def opened_sidecar(path: Path, identity: Identity) -> Sidecar:
+    """The sidecar at ``path``, opened once; it follows the file by itself."""
+    return _sidecars.get((str(path), identity), lambda: Sidecar(path, identity))
+
+
+def loaded_model(
+    model: EmbeddingModel, weights: Weights, device: str = "auto", precision: str = "auto"
+) -> LoadedModel:
+    """The model's network, loaded once; imports torch."""
+    key = (model.id, weights.sha256, device, precision)
+    return _networks.get(key, lambda: model.load(weights, device, precision))

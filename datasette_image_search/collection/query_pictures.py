@@ -1,0 +1,43 @@
+"""The vector of a picture that is in no row: an upload, or a file in the shell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from .. import models, pictures
+from ..catalog import CollectionRecord
+from ..errors import ModelError
+from .opened import loaded_model
+
+
+def picture_vector(
+    data: bytes,
+    record: CollectionRecord,
+    folder: Path,
+    extra_models: list | None = None,
+    device: str = "auto",
+) -> tuple[np.ndarray, bytes]:
+    """(vector, thumbnail JPEG) of a picture, made as the collection's vectors were.
+
+    ``folder`` is the database's. Raises :class:`PictureError` where it is no picture,
+    :class:`ModelError` where this machine has not the collection's weights.
+    """
+    model = models.get(record.model, extra_models)
+    geometry = pictures.Geometry(model.input_size, record.resize)
+    prepared = pictures.prepare(data, geometry)
+    weights = model.find_weights(weights_argument(record.weights_name, folder))
+    if weights.sha256 != record.weights:
+        raise ModelError(
+            f"the collection {record.name!r} was made with weights {record.weights[:12]}…, "
+            f"but {weights.path} holds {weights.sha256[:12]}…: put the right file there."
+        )
+    vector = loaded_model(model, weights, device).embed(prepared.pixels[None])[0]
+    return vector, prepared.thumbnail
+
+
+def weights_argument(name: str, folder: Path) -> str:
+    """Weights as a model takes them: a file beside the database by its whole path."""
+    beside = folder / name
+    return str(beside) if name and beside.is_file() else name

@@ -1,0 +1,92 @@
+"""Reading ahead: while the network is at work, threads read and decode what comes next."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Callable, Iterable, Iterator
+
+from .. import pictures
+from ..catalog import Candidate
+from ..errors import ImageSearchError
+from ..sources import Sources
+
+# Enough to keep a network fed, few enough that memory does not grow with the table.
+AHEAD = 64
+
+
+@dataclass(frozen=True)
+class Read:
+    """A row's picture as it was read: an ``error``, or a picture id.
+
+    ``prepared`` is None where its vector is known already, or where another row of the
+    same run has decoded it.
+    """
+
+    row: Candidate
+    fingerprint: str | None = None
+    picture: int | None = None
+    sha256: str | None = None
+    prepared: pictures.Prepared | None = None
+    error: str | None = None
+
+
+class Reader:
+    """Reads rows in order, a bounded number ahead. A context manager.
+
+    ``is_known`` says of a picture's id whether its vector is there already.
+    """
+
+    def __init__(
+        self,
+        sources: Sources,
+        geometry: pictures.Geometry,
+        *,
+        thumbnails: bool,
+        is_known: Callable[[int], bool],
+    ):
+        self._sources = sources
+        self._geometry = geometry
+        self._thumbnails = thumbnails
+        self._is_known = is_known
+        self._pool = ThreadPoolExecutor(max(2, (os.cpu_count() or 1)), "image-search-read")
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def read(
+        self, rows: Iterable[Candidate], blob: Callable[[Candidate], bytes | None]
+    ) -> Iterator[Read]:
+        """What became of each row, in the order given."""
+        ahead: deque[Future] = deque()
+        for row in rows:
+            # BLOBs come through the caller's connection, so they are read in its thread.
+            ahead.append(self._pool.submit(self._read, row, blob(row)))
+            if len(ahead) >= AHEAD:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+    def _read(self, row: Candidate, data: bytes | None) -> Read:
+        fingerprint = None
+        try:
+            if data is None:
+                # Another source than the last time has no fingerprint to compare.
+                known = row.fingerprint if row.value == row.source else None
+                fetched = self._sources.fetch(row.value, known)
+                data, fingerprint = fetched.data, fetched.fingerprint
+                if data is None:
+                    return Read(row, fingerprint, row.picture)
+            digest = pictures.sha256(data)
+            id = pictures.picture_id(digest)
+            if self._is_known(id):
+                return Read(row, fingerprint, id, digest)
+            prepared = pictures.prepare(data, self._geometry, thumbnail=self._thumbnails)
+            return Read(row, fingerprint, id, digest, prepared)
+        except ImageSearchError as error:
+            return Read(row, fingerprint, error=str(error))

@@ -1,0 +1,199 @@
+"""Asking a collection: the rows whose pictures are nearest to a row's or to a vector."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import catalog
+from ..catalog import CollectionRecord, Rows, Table
+from ..errors import CatalogError, NotFound, UsageError
+from ..vector_index import Identity, Neighbours, compare
+from .opened import opened_sidecar
+
+DEFAULT_K = 10
+MAX_K = 10_000
+# Asked beyond k at once: the row itself, rows that have gone, rows a filter drops.
+_SLACK = 16
+_FILTERED_SLACK = 10
+
+
+@dataclass(frozen=True)
+class Match:
+    """One answer: a row's key, its rank from 1, cosine score and L2 distance."""
+
+    key: tuple
+    rank: int
+    score: float
+    distance: float
+
+    def as_dict(self, keys: tuple[str, ...]) -> dict:
+        """As SQL and JSON show it: the key's columns under their own names."""
+        return {
+            **dict(zip(keys, self.key)),
+            "rank": self.rank,
+            "score": self.score,
+            "distance": self.distance,
+        }
+
+
+def identity_of(record: CollectionRecord) -> Identity:
+    """What made the vectors of a collection, as its sidecar must say too."""
+    return Identity(
+        record.model, record.weights, record.preprocessing, record.dimensions, record.metric
+    )
+
+
+class Collection:
+    """One collection, opened for reading through a connection to its database.
+
+    Cheap to make: the sidecar is shared by all that ask in this process.
+    """
+
+    def __init__(self, conn: sqlite3.Connection, record: CollectionRecord):
+        self.conn = conn
+        self.record = record
+        self.rows = Rows(conn, record)
+
+    @classmethod
+    def open(cls, conn: sqlite3.Connection, name: str) -> "Collection":
+        """The collection called ``name``, or a table's; raises :class:`NotFound`."""
+        record = catalog.require(conn, name)
+        table = Table.read(conn, record.table_name)
+        if table.keys != record.key_columns:
+            raise CatalogError(
+                f"the key of {record.table_name!r} is now {', '.join(table.keys)}, but "
+                f"{', '.join(record.key_columns)} when it was embedded: give --collection "
+                "a new name and embed again."
+            )
+        return cls(conn, record)
+
+    @property
+    def index(self):
+        """The sidecar (:class:`~datasette_image_search.vector_index.Sidecar`)."""
+        path = self.record.sidecar_path(self.conn)
+        return opened_sidecar(path, identity_of(self.record))
+
+    # -- rows -------------------------------------------------------------------
+
+    def key_of(self, argument) -> tuple:
+        """The key of a row that is there, from a value or a compound key's row path.
+
+        Raises :class:`NotFound` where there is no such row.
+        """
+        key = parse_key(argument, self.record.key_columns, self.record.table_name)
+        found = self.rows.find(key)
+        if found is None:
+            raise NotFound(f"there is no row {argument!r} in {self.record.table_name!r}.")
+        return found
+
+    def why_no_picture(self, key: tuple) -> str:
+        """One sentence on a row whose picture has no vector."""
+        _, reason = self.rows.picture_of(key)
+        shown = ",".join(str(value) for value in key)
+        if reason:
+            return f"row {shown} has no embedded picture: {reason}"
+        return (
+            f"row {shown} has no embedded picture: it has none, or "
+            "'datasette image-search embed' has not seen it yet."
+        )
+
+    # -- matches ----------------------------------------------------------------
+
+    def similar_to_row(
+        self,
+        key: tuple,
+        k: int = DEFAULT_K,
+        where: str | None = None,
+        parameters: dict | None = None,
+    ) -> list[Match]:
+        """The ``k`` rows nearest to the row ``key``, without itself; [] if it has no picture.
+
+        ``where`` is an SQL condition on the table: exactly the nearest that fulfil it.
+        """
+        vector = self.vector_of(key)
+        if vector is None:
+            return []
+        return self.similar_to_vector(vector, k, where, parameters, without=key)
+
+    def similar_to_vector(
+        self,
+        vector: np.ndarray,
+        k: int = DEFAULT_K,
+        where: str | None = None,
+        parameters: dict | None = None,
+        without: tuple | None = None,
+    ) -> list[Match]:
+        """As :meth:`similar_to_row`, for the vector of any picture."""
+        k = check_k(k)
+        queries = np.asarray(vector, np.float32)[None]
+        wanted = k + _SLACK if where is None else _FILTERED_SLACK * (k + _SLACK)
+        while True:
+            neighbours = self.index.search(queries, wanted)[0]
+            matches = self._rows_of(neighbours, where, parameters, without)
+            if len(matches) >= k or len(neighbours.ids) < wanted:
+                return matches[:k]
+            if where is not None:
+                break
+            wanted *= 4  # many rows have gone since the last embed
+        # A narrow filter: search among its pictures alone, one more for the row itself.
+        allowed = self.rows.picture_ids(where, parameters)
+        neighbours = self.index.search(queries, k + 1, allowed)[0]
+        return self._rows_of(neighbours, where, parameters, without)[:k]
+
+    def _rows_of(self, neighbours: Neighbours, where, parameters, without) -> list[Match]:
+        rows = defaultdict(list)
+        for picture, key in self.rows.with_pictures(neighbours.ids.tolist(), where, parameters):
+            if key != without:
+                rows[picture].append(key)
+        matches: list[Match] = []
+        for id, score, distance in zip(
+            neighbours.ids.tolist(), neighbours.scores.tolist(), neighbours.distances.tolist()
+        ):
+            for key in rows[id]:
+                rank = len(matches) + 1
+                matches.append(Match(key, rank, round(score, 6), round(distance, 6)))
+        return matches
+
+    def vector_of(self, key: tuple) -> np.ndarray | None:
+        """The stored vector of a row's picture, or None where it has none."""
+        picture, _ = self.rows.picture_of(key)
+        if picture is None or not self.index.contains([picture])[0]:
+            return None
+        return self.index.vectors([picture])[0]
+
+    def similarity(self, one: tuple, other: tuple) -> float | None:
+        """Cosine similarity of two rows' pictures; None where one has none."""
+        first, second = self.vector_of(one), self.vector_of(other)
+        if first is None or second is None:
+            return None
+        return round(float(compare(first, second[None])[0][0]), 6)
+
+
+def check_k(k) -> int:
+    """``k`` as a number from 1 to 10,000; raises :class:`UsageError`."""
+    try:
+        number = int(k)
+    except (TypeError, ValueError, OverflowError):
+        number = 0
+    if not 1 <= number <= MAX_K:
+        raise UsageError(f"k must be a whole number from 1 to {MAX_K}, not {k!r}.")
+    return number
+
+
+def parse_key(argument, key_columns: tuple[str, ...], table: str) -> tuple:
+    """A key from one value, or from a row path as Datasette shows it (``a,b``)."""
+    if len(key_columns) == 1:
+        return (argument,)
+    from datasette.utils import tilde_decode
+
+    parts = str(argument).split(",")
+    if len(parts) != len(key_columns):
+        raise UsageError(
+            f"a row of {table!r} is named by {','.join(key_columns)}: "
+            f"{len(key_columns)} values with a comma between, not {argument!r}."
+        )
+    return tuple(tilde_decode(part) for part in parts)

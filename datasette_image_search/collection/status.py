@@ -1,0 +1,41 @@
+"""What there is in a database: its collections, their counts, and what failed."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, field
+
+from .. import catalog
+from ..catalog import CollectionRecord, Rows
+from ..errors import ImageSearchError
+from .search import Collection
+
+
+@dataclass(frozen=True)
+class CollectionStatus:
+    """One collection's state. ``problem`` is a sentence where it cannot be searched."""
+
+    record: CollectionRecord
+    counts: dict[str, int] = field(default_factory=dict)
+    failures: list[tuple[tuple, str]] = field(default_factory=list)
+    vectors: int = 0
+    kind: str = ""
+    sidecar_bytes: int = 0
+    problem: str | None = None
+
+
+def status(conn: sqlite3.Connection, most_failures: int = 10) -> list[CollectionStatus]:
+    """The state of every collection of a database."""
+    return [_status_of(conn, record, most_failures) for record in catalog.collections(conn)]
+
+
+def _status_of(conn, record: CollectionRecord, most_failures: int) -> CollectionStatus:
+    rows = Rows(conn, record)
+    failures = rows.failures(most_failures)
+    try:
+        collection = Collection.open(conn, record.name)
+        counts = rows.counts()
+        index = collection.index
+        return CollectionStatus(record, counts, failures, len(index), index.kind, index.bytes)
+    except ImageSearchError as error:
+        return CollectionStatus(record, failures=failures, problem=str(error))

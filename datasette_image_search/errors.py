@@ -1,0 +1,83 @@
+"""Everything that can go wrong and that a user can do something about.
+
+    ImageSearchError            one plain sentence, with the values in it
+    ├── UsageError              the request makes no sense as it stands
+    ├── NotFound                a database, table, column, row or collection that is not there
+    ├── SourceError             a row's picture cannot be read
+    ├── PictureError            the bytes are not a picture we can show
+    ├── ModelError              a model is unknown, or its weights cannot be had
+    ├── CatalogError            the database cannot be read or written
+    ├── SidecarError            the FAISS file cannot be used
+    │   ├── SidecarMissing
+    │   ├── SidecarDamaged
+    │   └── SidecarMismatch     sound, but made by something else
+    ├── TooLarge                over a limit that the configuration sets
+    └── Busy                    somebody else is at it; try again later
+
+The sentence is the whole message: the command line prints it on stderr, the
+server puts it on the page or into the JSON with the class's ``status``.
+"""
+
+
+class ImageSearchError(Exception):
+    """One plain sentence for the user; ``status`` is its HTTP status."""
+
+    status = 400
+
+
+class UsageError(ImageSearchError):
+    """The request makes no sense as it stands."""
+
+
+class NotFound(ImageSearchError):
+    """A database, table, column, row or collection that is not there."""
+
+    status = 404
+
+
+class SourceError(ImageSearchError):
+    """A row's picture cannot be read from where the row says it is."""
+
+
+class PictureError(ImageSearchError):
+    """The bytes are not a picture that can be decoded."""
+
+
+class ModelError(ImageSearchError):
+    """A model is unknown, or its weights cannot be had."""
+
+
+class CatalogError(ImageSearchError):
+    """The database cannot be read or written."""
+
+    status = 500
+
+
+class SidecarError(ImageSearchError):
+    """The collection's FAISS file cannot be used."""
+
+    status = 500
+
+
+class SidecarMissing(SidecarError):
+    """The collection's FAISS file is not where it should be."""
+
+
+class SidecarDamaged(SidecarError):
+    """The collection's FAISS file is not what was written."""
+
+
+class SidecarMismatch(SidecarError):
+    """The collection's FAISS file is sound, but something else made it."""
+
+
+class TooLarge(ImageSearchError):
+    """Over a limit that the configuration sets."""
+
+    status = 413
+
+
+class Busy(ImageSearchError):
+    """Somebody else is at it; the same request may succeed later."""
+
+    status = 503

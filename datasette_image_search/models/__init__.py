@@ -1,0 +1,17 @@
+"""Embedding models: from a batch of RGB pictures to vectors. The only room that names torch.
+
+Nothing here imports torch until a network is built: what a model is called, how wide
+its vectors are and whether its weights are on this machine is known without it.
+"""
+
+from .registry import DEFAULT_MODEL, NO_DOWNLOAD, EmbeddingModel, LoadedModel, Weights, get, models
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "EmbeddingModel",
+    "LoadedModel",
+    "NO_DOWNLOAD",
+    "Weights",
+    "get",
+    "models",
+]

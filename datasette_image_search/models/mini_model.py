@@ -1,0 +1,48 @@
+"""``mini``: the small network that ships in this package, so needs no download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import ModelError
+from .registry import Weights, file_sha256
+
+_FILE = Path(__file__).with_name("mini.pt")
+
+
+class MiniModel:
+    """Trained from scratch by ``training/``; ``docs/mini.md`` is its model card."""
+
+    id = "mini"
+    dimensions = 256
+    input_size = 160
+    description = "ships with the plugin, small and fast"
+
+    def weights_here(self, name: str | None = None) -> bool:
+        return Path(name or _FILE).is_file()
+
+    def find_weights(self, name: str | None = None, *, progress: bool = False) -> Weights:
+        path = Path(name) if name else _FILE
+        if not path.is_file():
+            raise ModelError(f"there are no weights at {path}.")
+        return Weights(path.name, path, file_sha256(path))
+
+    def load(self, weights: Weights, device: str = "auto", precision: str = "auto"):
+        from . import mini
+        from .runtime import Network, read_state_dict
+
+        network = mini.build_network()
+        try:
+            network.load_state_dict(read_state_dict(weights.path))
+        except RuntimeError as error:
+            raise ModelError(
+                f"{weights.path} does not fit mini: {' '.join(str(error).split())[:300]}"
+            ) from None
+        return Network(
+            network,
+            self.dimensions,
+            device=device,
+            precision=precision,
+            mean=mini.MEAN,
+            std=mini.STD,
+        )

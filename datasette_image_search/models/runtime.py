@@ -1,0 +1,134 @@
+"""A network in memory on a device: batches of uint8 pictures in, float32 vectors out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.fx.experimental.optimization import fuse
+
+from ..errors import ModelError, UsageError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def read_state_dict(path: Path) -> dict:
+    """A state dict from a file, as float32; only tensors are read, no code is run.
+
+    Accepts the usual wrappers: ``{"state_dict": …}``, names beginning ``module.``.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ModelError(f"the weights {path} are not there.") from None
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else error
+        raise ModelError(f"{path} does not hold weights that can be read: {reason}") from None
+    for wrapper in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    if not isinstance(state, dict):
+        raise ModelError(f"{path} holds a {type(state).__name__}, not a state dict.")
+    return {
+        name.removeprefix("module."): value.float() if value.is_floating_point() else value
+        for name, value in state.items()
+        if isinstance(value, torch.Tensor)
+    }
+
+
+def choose_device(device: str) -> torch.device:
+    """The device that ``auto`` stands for: CUDA, then Apple's MPS, then the CPU."""
+    if device not in DEVICES:
+        raise UsageError(f"there is no device {device!r}; there are {', '.join(DEVICES)}.")
+    here = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if device == "auto":
+        return torch.device(next(name for name in here if here[name]))
+    if not here[device]:
+        raise ModelError(f"torch finds no {device} device on this machine: use --device cpu.")
+    return torch.device(device)
+
+
+def choose_precision(precision: str, device: torch.device) -> torch.dtype:
+    """bf16 where the processor multiplies in it natively, fp32 elsewhere."""
+    if precision not in PRECISIONS:
+        raise UsageError(
+            f"there is no precision {precision!r}; there are {', '.join(PRECISIONS)}."
+        )
+    if precision != "auto":
+        return _DTYPES[precision]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if device.type == "cpu" and _cpu_has_bf16():
+        return torch.bfloat16
+    return torch.float32
+
+
+def _cpu_has_bf16() -> bool:
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+class Network:
+    """A network cut before its classifier; ``embed`` is all it does.
+
+    Batch norms folded into convolutions, channels-last memory and the precision chosen
+    make it fast; the vectors stay within cosine 0.999 of float32 (a test measures it).
+    """
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        dimensions: int,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        mean: tuple = IMAGENET_MEAN,
+        std: tuple = IMAGENET_STD,
+    ):
+        self.device = choose_device(device)
+        self.dtype = choose_precision(precision, self.device)
+        self.dimensions = dimensions
+        module = fuse(module.eval()).to(self.device, memory_format=torch.channels_last)
+        self._module = self._with_weights_cast(module)
+        # (x/255 - mean)/std as one multiplication and one addition per channel.
+        scale = 1 / (255 * torch.tensor(std))
+        self._scale = scale.view(1, 3, 1, 1).to(self.device)
+        self._shift = (-torch.tensor(mean) / torch.tensor(std)).view(1, 3, 1, 1).to(self.device)
+
+    def _with_weights_cast(self, module: torch.nn.Module) -> torch.nn.Module:
+        # Autocast would cast these weights again for every batch. Sums and norms stay fp32.
+        for layer in module.modules():
+            if isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear)):
+                layer.to(self.dtype)
+        return module
+
+    @torch.inference_mode()
+    def embed(self, pixels: np.ndarray) -> np.ndarray:
+        """Vectors (n × dimensions float32) of n × size × size × 3 uint8 pictures."""
+        batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)
+        batch = batch.permute(0, 3, 1, 2)  # NHWC in memory already is channels-last
+        batch = batch.to(torch.float32) * self._scale + self._shift
+        reduced = self.dtype != torch.float32
+        with torch.autocast(self.device.type, self.dtype, enabled=reduced):
+            features = self._module(batch)
+        vectors = features.flatten(1).float().cpu().numpy()
+        if vectors.shape[1] != self.dimensions:
+            raise ModelError(
+                f"the network gives {vectors.shape[1]} numbers a picture "
+                f"where {self.dimensions} were promised."
+            )
+        if not np.isfinite(vectors).all():
+            raise ModelError(
+                "the network gives numbers that are not finite: its weights are damaged, "
+                "or the precision does not suit it (try --precision fp32)."
+            )
+        return vectors

@@ -1,0 +1,89 @@
+"""The SQL functions, for any ``sqlite3`` connection.
+
+    similar_images(table, id [, k])         JSON array of matches, nearest first
+    similar_to_upload(table, token [, k])   the same for an uploaded picture
+    image_similarity(table, id, id)         cosine similarity of two rows' pictures
+
+A function sees the collections of the database whose connection it is on, no others.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+from functools import wraps
+from typing import Callable
+
+from .errors import ImageSearchError, NotFound
+
+log = logging.getLogger("datasette_image_search")
+
+# (collection's name, token) → the vector of the uploaded picture; raises NotFound.
+Remembered = Callable[[str, str], "object"]
+
+
+def register(conn: sqlite3.Connection, remembered: Remembered | None = None) -> None:
+    """Add the functions to ``conn``; ``remembered`` knows a server's uploaded pictures."""
+
+    def similar_images(table, id, k=None):
+        collection = _open(conn, table)
+        if id is None:
+            return "[]"
+        key = collection.key_of(id)
+        return _json(collection, collection.similar_to_row(key, *_k(k)))
+
+    def similar_to_upload(table, token, k=None):
+        collection = _open(conn, table)
+        if remembered is None:
+            raise NotFound("uploaded pictures are known to the server that took them alone.")
+        vector = remembered(collection.record.name, token)
+        return _json(collection, collection.similar_to_vector(vector, *_k(k)))
+
+    def image_similarity(table, one, other):
+        collection = _open(conn, table)
+        if one is None or other is None:
+            return None
+        return collection.similarity(collection.key_of(one), collection.key_of(other))
+
+    for function, counts in (
+        (similar_images, (2, 3)),
+        (similar_to_upload, (2, 3)),
+        (image_similarity, (3,)),
+    ):
+        for count in counts:
+            conn.create_function(function.__name__, count, _logged(function))
+
+
+def _open(conn: sqlite3.Connection, table):
+    # Imported here: a connection that never asks never pays for numpy and FAISS.
+    from .collection import Collection
+
+    return Collection.open(conn, str(table))
+
+
+def _k(k) -> tuple:
+    return () if k is None else (k,)
+
+
+def _json(collection, matches) -> str:
+    keys = collection.record.key_columns
+    return json.dumps([match.as_dict(keys) for match in matches], default=_text)
+
+
+def _text(value) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _logged(function):
+    """SQLite hides what a function says when it fails, so it is said in the log too."""
+
+    @wraps(function)
+    def logged(*arguments):
+        try:
+            return function(*arguments)
+        except ImageSearchError as error:
+            log.warning("%s(): %s", function.__name__, error)
+            raise
+
+    return logged

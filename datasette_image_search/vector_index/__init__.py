@@ -1,0 +1,22 @@
+"""Vectors by id, on disk, with search: the only room that names FAISS.
+
+Its verbs are few, so that another engine can stand behind them:
+``Sidecar(path, identity)`` opens for reading (``search``, ``vectors``, ``contains``,
+``ids``), ``SidecarWriter`` for writing (``add``, ``remove``, ``save``).
+"""
+
+from .engine import CHOICES, choose
+from .identity import METRICS, Identity
+from .sidecar import Neighbours, Sidecar, SidecarWriter, compare, journal_path
+
+__all__ = [
+    "CHOICES",
+    "Identity",
+    "METRICS",
+    "Neighbours",
+    "Sidecar",
+    "SidecarWriter",
+    "choose",
+    "compare",
+    "journal_path",
+]

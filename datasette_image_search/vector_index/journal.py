@@ -1,0 +1,161 @@
+"""The journal beside a sidecar: finished batches, made durable at constant cost.
+
+An append-only file of records. A record is a fixed header, then its payload::
+
+    kind     4 bytes   b"ADD1" or b"DEL1"
+    count    uint32    how many ids
+    width    uint32    floats per vector (0 for a removal)
+    checksum uint32    CRC-32 of the payload
+    check    uint32    CRC-32 of the sixteen bytes before it
+    payload            count × int64 ids, then count × width × float32
+
+The first record, ``IDN1``, holds the identity of the vectors as JSON. A reader
+takes whole records and stops at a last one that is cut short: a writer is at work
+there, or was killed. Anything else that does not add up is damage.
+
+Records say what is in the index, not where: replaying one twice, or on a base
+that already holds it, changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterator
+
+import numpy as np
+
+from ..errors import SidecarDamaged
+from .identity import Identity
+
+_HEADER = struct.Struct("<4sIII")
+_CHECK = struct.Struct("<I")
+HEADER_BYTES = _HEADER.size + _CHECK.size
+_KINDS = (b"IDN1", b"ADD1", b"DEL1")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One whole record: ``vectors`` is None for a removal; ``end`` is its end in bytes."""
+
+    ids: np.ndarray
+    vectors: np.ndarray | None
+    end: int
+
+
+def _encode(kind: bytes, count: int, width: int, payload: bytes) -> bytes:
+    header = _HEADER.pack(kind, count, width, zlib.crc32(payload))
+    return header + _CHECK.pack(zlib.crc32(header)) + payload
+
+
+def encode_identity(identity: Identity) -> bytes:
+    payload = json.dumps(identity.as_dict(), sort_keys=True).encode()
+    return _encode(b"IDN1", len(payload), 0, payload)
+
+
+def encode_add(ids: np.ndarray, vectors: np.ndarray) -> bytes:
+    payload = ids.astype("<i8").tobytes() + vectors.astype("<f4").tobytes()
+    return _encode(b"ADD1", len(ids), vectors.shape[1], payload)
+
+
+def encode_remove(ids: np.ndarray) -> bytes:
+    return _encode(b"DEL1", len(ids), 0, ids.astype("<i8").tobytes())
+
+
+def read(path: Path, identity: Identity, start: int = 0) -> Iterator[Record]:
+    """Whole records from byte ``start`` on (the end of one read before, or 0).
+
+    Raises :class:`SidecarDamaged` where a checksum fails, and
+    :class:`SidecarMismatch` where the journal belongs to other vectors.
+    """
+    try:
+        file = open(path, "rb")
+    except FileNotFoundError:
+        return
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        file.seek(start)
+        position = start
+        while position + HEADER_BYTES <= size:
+            raw = file.read(HEADER_BYTES)
+            kind, count, width, checksum = _HEADER.unpack(raw[: _HEADER.size])
+            (check,) = _CHECK.unpack(raw[_HEADER.size :])
+            if kind not in _KINDS or check != zlib.crc32(raw[: _HEADER.size]):
+                raise _damaged(path, position, "a record's header")
+            if kind != b"IDN1" and width not in (0, identity.dimensions):
+                raise _damaged(path, position, "a record's width")
+            length = count if kind == b"IDN1" else count * (8 + 4 * width)
+            end = position + HEADER_BYTES + length
+            if end > size:
+                return  # cut short: not finished, or never will be
+            payload = file.read(length)
+            if zlib.crc32(payload) != checksum:
+                raise _damaged(path, position, "a record's contents")
+            if kind == b"IDN1":
+                identity.refuse_other(Identity(**json.loads(payload)), path.name)
+            elif position == 0:
+                raise _damaged(path, position, "the first record")
+            else:
+                ids = np.frombuffer(payload, "<i8", count).astype(np.int64)
+                vectors = None
+                if kind == b"ADD1":
+                    flat = np.frombuffer(payload, "<f4", count * width, 8 * count)
+                    vectors = flat.reshape(count, width)
+                yield Record(ids, vectors, end)
+            position = end
+
+
+def _damaged(path: Path, position: int, what: str) -> SidecarDamaged:
+    return SidecarDamaged(
+        f"{path.name} is damaged: {what} at byte {position} does not match its checksum; "
+        "'datasette image-search repair' mends it."
+    )
+
+
+class JournalWriter:
+    """Appends records, each on disk when the call returns.
+
+    ``end`` is where the last whole record ends: what a kill left behind it is cut off.
+    """
+
+    def __init__(self, path: Path, identity: Identity, end: int):
+        self._path = path
+        self._identity = identity
+        self._file = None
+        self._end = end
+
+    def append(self, record: bytes) -> int:
+        """Write one record and wait for the disk; the file's new length in bytes."""
+        if self._file is None:
+            mode = "r+b" if self._path.exists() else "x+b"
+            self._file = open(self._path, mode, buffering=0)
+            self._file.truncate(self._end)
+        if self._end == 0:
+            record = encode_identity(self._identity) + record
+        try:
+            self._file.seek(self._end)
+            left = memoryview(record)
+            while left:
+                left = left[self._file.write(left) :]
+            os.fsync(self._file.fileno())
+        except OSError:
+            # A record half written (a full disk) is taken back, so that the next fits.
+            self._file.truncate(self._end)
+            raise
+        self._end += len(record)
+        return self._end
+
+    def clear(self) -> None:
+        """Remove the journal: a whole write holds all that it said."""
+        self.close()
+        self._path.unlink(missing_ok=True)
+        self._end = 0
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None

@@ -1,0 +1,55 @@
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="datasette-image-search",
+    description="Datasette plugin: which of these pictures look like this one?",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    version="0.1a0",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["datasette_image_search", "datasette_image_search.*"]),
+    package_data={
+        "datasette_image_search": [
+            "models/*.pt",
+            "models/*.md",
+            "static/*",
+            "templates/*.html",
+        ]
+    },
+    install_requires=[
+        "datasette>=0.65.5",
+        "sqlite-utils>=3.38",
+        "torch>=2.6",
+        "torchvision>=0.21",
+        "faiss-cpu>=1.9",
+        "numpy>=1.26",
+        "Pillow>=11.0",
+        "filelock>=3.12",
+        "python-multipart>=0.0.18",
+    ],
+    extras_require={
+        "plot": ["matplotlib>=3.8"],
+        "test": [
+            "hypothesis>=6.100",
+            "matplotlib>=3.8",
+            "playwright>=1.45",
+            "pytest>=8",
+            "pytest-asyncio>=0.23",
+            "ruff>=0.6",
+        ],
+    },
+    entry_points={
+        "datasette": ["image_search = datasette_image_search"],
+        "sqlite_utils": ["image_search = datasette_image_search.sqlite_utils_plugin"],
+    },
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Framework :: Datasette",
+        "Intended Audience :: Developers",
+        "Programming Language :: Python :: 3",
+        "Topic :: Multimedia :: Graphics",
+    ],
+)
