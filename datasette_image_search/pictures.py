@@ -17,8 +17,9 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from .errors import PictureError, UsageError
 
 # Only what people keep pictures in: each further decoder is a door.
+# JPEG stands for MPO too: Pillow opens both by the same door.
 FORMATS = (
-    "JPEG", "MPO", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000", "PPM", "ICO"
+    "JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000", "PPM", "ICO"
 )  # fmt: skip
 MAX_PIXELS = 100_000_000  # as decoded: 300 MB of RGB
 RESIZES = ("squash", "crop", "pad")

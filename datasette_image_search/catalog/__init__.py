@@ -17,10 +17,10 @@ from .rows import Candidate, Outcome, Picture, Rows, drop_unused_pictures
 from .tables import PREFIX, Table, database_name, database_path, quote, table_names
 
 __all__ = [
+    "PREFIX",
     "Candidate",
     "CollectionRecord",
     "Outcome",
-    "PREFIX",
     "Picture",
     "Rows",
     "Table",

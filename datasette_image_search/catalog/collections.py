@@ -82,17 +82,15 @@ def find(conn: sqlite3.Connection, name: str) -> CollectionRecord | None:
 
 
 def require(conn: sqlite3.Connection, name: str) -> CollectionRecord:
-    """As :func:`find`; raises :class:`NotFound` with what there is instead."""
+    """As :func:`find`; raises :class:`NotFound` with what to do about it."""
     found = find(conn, name)
     if found is not None:
         return found
-    names = [collection.name for collection in collections(conn)]
-    if not names:
-        Table.read(conn, name)  # a table that is not there is the better answer
-    hint = f"there {'is' if len(names) == 1 else 'are'} {', '.join(names)}" if names else (
-        f"run 'datasette image-search embed {database_name(conn)} {name}' first"
+    table = Table.read(conn, name)  # where there is none, that is the better answer
+    raise NotFound(
+        f"table {table.name!r} has no collection in {database_name(conn)}: run "
+        f"'datasette image-search embed {database_name(conn)} {table.name}' first."
     )
-    raise NotFound(f"{name!r} has no collection in {database_name(conn)}: {hint}.")
 
 
 def insert(conn: sqlite3.Connection, record: CollectionRecord, table: Table) -> CollectionRecord:

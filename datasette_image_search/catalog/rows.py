@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Iterator
 
 import numpy as np
 
 from . import schema
 from .collections import CollectionRecord
-from .tables import Table, quote
+from .tables import quote
 
 PAGE = 2000
 
@@ -103,9 +103,7 @@ class Rows:
         values = {**(parameters or {}), "image_search_ids": json.dumps(ids)}
         return [(row[0], tuple(row[1:])) for row in self.conn.execute(query, values).fetchall()]
 
-    def picture_ids(
-        self, where: str | None = None, parameters: dict | None = None
-    ) -> np.ndarray:
+    def picture_ids(self, where: str | None = None, parameters: dict | None = None) -> np.ndarray:
         """The ids (int64) of the pictures of all rows that fit ``where``."""
         query = (
             f"select distinct {self._rows}.image_search_picture "
@@ -122,6 +120,53 @@ class Rows:
         )
         row = self.conn.execute(query, key).fetchone()
         return row and row[0]
+
+    def preview(self, key: tuple) -> tuple[int | None, bool]:
+        """(picture id, is there a thumbnail of it) of a row; (None, False) without one."""
+        query = (
+            "select image_search_picture, (select thumbnail is not null "
+            "from image_search_pictures where id = image_search_picture) "
+            f"from {self._rows} where {self._match_key}"
+        )
+        picture, thumbnail = self.conn.execute(query, key).fetchone() or (None, False)
+        return picture, bool(thumbnail)
+
+    def first(
+        self, most: int, where: str | None = None, parameters: dict | None = None
+    ) -> list[tuple]:
+        """The keys of the first rows, by key, that fit ``where`` and have a picture."""
+        query = (
+            f"select {', '.join(self._own_keys)} from {self._table} "
+            f"join {self._rows} on {self._join} "
+            f"where {self._rows}.image_search_picture is not null{_and(where)} "
+            f"order by {', '.join(self._own_keys)} limit {int(most)}"
+        )
+        return [tuple(row) for row in self.conn.execute(query, parameters or {}).fetchall()]
+
+    def contents(self, keys: list[tuple]) -> tuple[tuple[str, ...], list[tuple]]:
+        """(column names, rows) of the user's table, the rows in the order of ``keys``."""
+        test = " and ".join(f"{own} = ?" for own in self._own_keys)
+        query = f"select * from {self._table} where {test}"
+        rows = [self.conn.execute(query, key).fetchone() for key in keys]
+        described = self.conn.execute(f"select * from {self._table} limit 0").description
+        return tuple(column[0] for column in described), rows
+
+    def labelled(self, column: str, where: str | None = None) -> dict[int, object]:
+        """picture id → the row's value in ``column``, of rows that have both.
+
+        Of rows that share a picture, the first by key speaks.
+        """
+        query = (
+            f"select {self._rows}.image_search_picture, {self._table}.{quote(column)} "
+            f"from {self._table} join {self._rows} on {self._join} "
+            f"where {self._rows}.image_search_picture is not null "
+            f"and {self._table}.{quote(column)} is not null{_and(where)} "
+            f"order by {', '.join(self._own_keys)}"
+        )
+        found: dict[int, object] = {}
+        for id, value in self.conn.execute(query):
+            found.setdefault(id, value)
+        return found
 
     def counts(self) -> dict[str, int]:
         """rows with a picture, embedded, pending, failed, stale, distinct pictures."""

@@ -113,12 +113,12 @@ def create_rows_table(conn: sqlite3.Connection, collection_id: int, table: Table
     conn.execute(
         f"""
         create table {name} (
-            {', '.join(columns)},
+            {", ".join(columns)},
             image_search_source text,
             image_search_fingerprint text,
             image_search_picture integer,
             image_search_error text,
-            primary key ({', '.join(keys)})
+            primary key ({", ".join(keys)})
         ) without rowid
         """
     )

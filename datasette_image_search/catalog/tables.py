@@ -27,7 +27,7 @@ class Table:
     keys: tuple[str, ...]
 
     @classmethod
-    def read(cls, conn: sqlite3.Connection, name: str) -> "Table":
+    def read(cls, conn: sqlite3.Connection, name: str) -> Table:
         """Look ``name`` up; raises :class:`NotFound`, or :class:`UsageError` for a view."""
         found = conn.execute(
             "select name, type from sqlite_master "
@@ -54,8 +54,7 @@ class Table:
             if column.lower() == name.lower():
                 return column
         raise NotFound(
-            f"table {self.name!r} has no column {name!r}; "
-            f"there {_listing(list(self.columns))}."
+            f"table {self.name!r} has no column {name!r}; there {_listing(list(self.columns))}."
         )
 
     def key_type(self, key: str) -> str:

@@ -1,23 +1,28 @@
 """embed() and similar(): the only room that sees all five below it."""
 
 from .embedding import EmbedOptions, Progress, Summary, embed
+from .evaluation import Evaluation, evaluate
+from .indexing import rebuild_index
 from .loading import load
 from .query_pictures import picture_vector
 from .search import DEFAULT_K, MAX_K, Collection, Match, check_k
 from .status import CollectionStatus, status
 
 __all__ = [
+    "DEFAULT_K",
+    "MAX_K",
     "Collection",
     "CollectionStatus",
-    "DEFAULT_K",
     "EmbedOptions",
-    "MAX_K",
+    "Evaluation",
     "Match",
     "Progress",
     "Summary",
     "check_k",
     "embed",
+    "evaluate",
     "load",
     "picture_vector",
+    "rebuild_index",
     "status",
 ]

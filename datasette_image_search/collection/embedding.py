@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Callable, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from .. import catalog, models, pictures
 from ..catalog import Candidate, CollectionRecord, Outcome, Picture, Rows, Table
-from ..errors import CatalogError, NotFound, SourceError, UsageError
+from ..errors import CatalogError, NotFound, UsageError
 from ..sources import Sources, is_url
 from ..vector_index import METRICS, SidecarWriter, choose
 from .query_pictures import weights_argument
@@ -92,7 +91,9 @@ def embed(
     try:
         with catalog.plainly(database):
             catalog.prepare(conn)
-            record, model = _collection(conn, Path(database), table, options, extra_models, progress)
+            record, model = _collection(
+                conn, Path(database), table, options, extra_models, progress
+            )
             path = record.sidecar_path(conn)
             with SidecarWriter(path, identity_of(record), record.index_kind) as index:
                 return _Embedding(conn, record, model, index, options, progress).run()
@@ -222,9 +223,7 @@ class _Embedding:
         self.options = options
         self.progress = progress
         self.rows = Rows(conn, record)
-        self.sources = Sources(
-            record.root_path(conn), allow_private=options.allow_private_urls
-        )
+        self.sources = Sources(record.root_path(conn), allow_private=options.allow_private_urls)
         self.summary = Summary()
         self._batch_size = options.batch_size or DEFAULT_BATCH
         self._batch: list[Read] = []  # decoded, waiting for the network

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Iterator
 
 import sqlite_utils
 
@@ -15,7 +15,23 @@ from ..catalog import Table
 from ..errors import NotFound, PictureError, UsageError
 
 EXTENSIONS = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .gif .webp .tif .tiff .bmp .avif .jp2 .mpo .ppm .ico".split()
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".gif",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".bmp",
+        ".avif",
+        ".jp2",
+        ".mpo",
+        ".ppm",
+        ".ico",
+    ]
 )
 # More than this share of a table gone at once looks like a disk that is not there.
 _SUSPICIOUS_SHARE, _SUSPICIOUS_ROWS = 0.5, 10

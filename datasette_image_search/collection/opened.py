@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 
 from ..models import EmbeddingModel, LoadedModel, Weights
 from ..vector_index import Identity, Sidecar

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Callable, Iterable, Iterator
 
 from .. import pictures
 from ..catalog import Candidate
@@ -53,7 +53,7 @@ class Reader:
         self._is_known = is_known
         self._pool = ThreadPoolExecutor(max(2, (os.cpu_count() or 1)), "image-search-read")
 
-    def __enter__(self) -> "Reader":
+    def __enter__(self) -> Reader:
         return self
 
     def __exit__(self, *error) -> None:

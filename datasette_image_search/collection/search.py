@@ -59,7 +59,7 @@ class Collection:
         self.rows = Rows(conn, record)
 
     @classmethod
-    def open(cls, conn: sqlite3.Connection, name: str) -> "Collection":
+    def open(cls, conn: sqlite3.Connection, name: str) -> Collection:
         """The collection called ``name``, or a table's; raises :class:`NotFound`."""
         record = catalog.require(conn, name)
         table = Table.read(conn, record.table_name)

@@ -8,9 +8,9 @@ from .registry import DEFAULT_MODEL, NO_DOWNLOAD, EmbeddingModel, LoadedModel, W
 
 __all__ = [
     "DEFAULT_MODEL",
+    "NO_DOWNLOAD",
     "EmbeddingModel",
     "LoadedModel",
-    "NO_DOWNLOAD",
     "Weights",
     "get",
     "models",

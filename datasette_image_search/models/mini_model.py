@@ -19,13 +19,17 @@ class MiniModel:
     description = "ships with the plugin, small and fast"
 
     def weights_here(self, name: str | None = None) -> bool:
-        return Path(name or _FILE).is_file()
+        return self._path(name).is_file()
 
     def find_weights(self, name: str | None = None, *, progress: bool = False) -> Weights:
-        path = Path(name) if name else _FILE
+        path = self._path(name)
         if not path.is_file():
             raise ModelError(f"there are no weights at {path}.")
         return Weights(path.name, path, file_sha256(path))
+
+    @staticmethod
+    def _path(name: str | None) -> Path:
+        return _FILE if name in (None, _FILE.name) else Path(name)
 
     def load(self, weights: Weights, device: str = "auto", precision: str = "auto"):
         from . import mini

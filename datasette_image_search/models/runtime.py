@@ -60,9 +60,7 @@ def choose_device(device: str) -> torch.device:
 def choose_precision(precision: str, device: torch.device) -> torch.dtype:
     """bf16 where the processor multiplies in it natively, fp32 elsewhere."""
     if precision not in PRECISIONS:
-        raise UsageError(
-            f"there is no precision {precision!r}; there are {', '.join(PRECISIONS)}."
-        )
+        raise UsageError(f"there is no precision {precision!r}; there are {', '.join(PRECISIONS)}.")
     if precision != "auto":
         return _DTYPES[precision]
     if device.type == "cuda":
@@ -114,7 +112,7 @@ class Network:
     @torch.inference_mode()
     def embed(self, pixels: np.ndarray) -> np.ndarray:
         """Vectors (n × dimensions float32) of n × size × size × 3 uint8 pictures."""
-        batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)
+        batch = torch.from_numpy(np.require(pixels, requirements=("C", "W"))).to(self.device)
         batch = batch.permute(0, 3, 1, 2)  # NHWC in memory already is channels-last
         batch = batch.to(torch.float32) * self._scale + self._shift
         reduced = self.dtype != torch.float32

@@ -82,8 +82,7 @@ class ZooModel:
             network.load_state_dict(state)
         except RuntimeError as error:
             raise ModelError(
-                f"{weights.path} does not fit {self.id}: "
-                f"{' '.join(str(error).split())[:300]}"
+                f"{weights.path} does not fit {self.id}: {' '.join(str(error).split())[:300]}"
             ) from None
         _replace_by_identity(network, self.cut)
         return Network(network, self.dimensions, device=device, precision=precision)

@@ -11,8 +11,8 @@ from .sidecar import Neighbours, Sidecar, SidecarWriter, compare, journal_path
 
 __all__ = [
     "CHOICES",
-    "Identity",
     "METRICS",
+    "Identity",
     "Neighbours",
     "Sidecar",
     "SidecarWriter",

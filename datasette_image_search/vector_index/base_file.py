@@ -55,9 +55,7 @@ class Base:
         return np.where(self.ids[positions] == ids, positions, -1)
 
 
-def write(
-    path: Path, index: faiss.Index, ids: np.ndarray, kind: str, identity: Identity
-) -> None:
+def write(path: Path, index: faiss.Index, ids: np.ndarray, kind: str, identity: Identity) -> None:
     """Replace ``path`` by a new file: written beside it, on disk, then renamed."""
     partial = path.with_name(f"{path.name}-partial")
     try:
@@ -203,6 +201,5 @@ def _tables(file, offset: int, count: int) -> np.ndarray:
 
 def _damaged(path: Path, what: str) -> SidecarDamaged:
     return SidecarDamaged(
-        f"{path.name} is damaged: {what}; "
-        "'datasette image-search repair' mends what can be mended."
+        f"{path.name} is damaged: {what}; 'datasette image-search repair' mends what can be mended."
     )

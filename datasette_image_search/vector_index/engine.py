@@ -6,9 +6,9 @@ which positions still count, is the sidecar's business.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
 
 import faiss
 import numpy as np
@@ -39,9 +39,7 @@ def _flat(count: int, dimensions: int, metric: int) -> faiss.Index:
 
 KINDS = {
     kind.name: kind
-    for kind in (
-        Kind("exact", True, _flat, "every vector is compared, in full precision"),
-    )
+    for kind in (Kind("exact", True, _flat, "every vector is compared, in full precision"),)
 }
 CHOICES = ("auto", *KINDS)
 

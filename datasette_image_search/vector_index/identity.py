@@ -27,7 +27,7 @@ class Identity:
     def as_dict(self) -> dict:
         return asdict(self)
 
-    def refuse_other(self, found: "Identity", where: str) -> None:
+    def refuse_other(self, found: Identity, where: str) -> None:
         """Raise :class:`SidecarMismatch`, with both values, where ``found`` differs."""
         for name, expected in self.as_dict().items():
             actual = getattr(found, name)

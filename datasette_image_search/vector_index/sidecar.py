@@ -250,9 +250,7 @@ class SidecarWriter(Sidecar):
         try:
             lock_path(path).write_text(str(os.getpid()))
             super().__init__(path, identity)
-            self._journal = journal.JournalWriter(
-                journal_path(self.path), identity, self._tail.end
-            )
+            self._journal = journal.JournalWriter(journal_path(self.path), identity, self._tail.end)
         except BaseException:
             self._process_lock.release()
             raise
@@ -262,7 +260,7 @@ class SidecarWriter(Sidecar):
         if self._journal is None and any((_stamp(self.path), _stamp(journal_path(self.path)))):
             super().refresh()
 
-    def __enter__(self) -> "SidecarWriter":
+    def __enter__(self) -> SidecarWriter:
         return self
 
     def __exit__(self, *error) -> None:

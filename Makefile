@@ -1,0 +1,49 @@
+# make demo   a shop to try it on (PORT=8001 HOST=127.0.0.1)
+# make test   all tests, on Datasette 0.65 and on 1.0
+# make lint   ruff, as the tests run it
+
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 8001
+VENV := .venv
+VENV1 := .venv-1.0
+SHOP := demo/shop
+
+.PHONY: demo test test-0.65 test-1.0 lint clean
+
+# torch and torchvision come from one registry in one step, so that they fit each other.
+$(VENV)/ready: setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)/bin/python -m pip install --quiet torch torchvision "datasette>=0.65.5,<1.0a0" -e ".[test]"
+	touch $@
+
+# The second environment holds Datasette 1.0 and looks for all else in the first.
+$(VENV1)/ready: $(VENV)/ready
+	$(PYTHON) -m venv $(VENV1)
+	$(VENV1)/bin/python -c "import sysconfig, pathlib; \
+	    here = pathlib.Path(sysconfig.get_path('purelib')); \
+	    other = pathlib.Path('$(CURDIR)/$(VENV)') / here.relative_to('$(CURDIR)/$(VENV1)'); \
+	    (here / 'base.pth').write_text(f'import site; site.addsitedir({str(other)!r})\n')"
+	$(VENV1)/bin/python -m pip install --quiet "datasette==1.0a41"
+	touch $@
+
+demo: $(VENV)/ready
+	$(VENV)/bin/python -m demo.build $(SHOP)
+	$(VENV)/bin/datasette image-search embed $(SHOP)/shop.db products --model mini --column picture
+	$(VENV)/bin/datasette serve $(SHOP)/shop.db -m demo/metadata.json --host $(HOST) --port $(PORT)
+
+test: lint test-0.65 test-1.0
+
+test-0.65: $(VENV)/ready
+	$(VENV)/bin/python -m pytest
+
+test-1.0: $(VENV1)/ready
+	$(VENV1)/bin/python -m pytest
+
+lint: $(VENV)/ready
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+clean:
+	rm -rf $(VENV) $(VENV1) $(SHOP) build dist *.egg-info

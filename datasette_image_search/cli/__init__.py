@@ -1,0 +1,217 @@
+"""``datasette image-search …``: words in, words out.
+
+Imported when Datasette starts, whatever the command: nothing heavy is imported at its top.
+"""
+
+from __future__ import annotations
+
+from functools import wraps
+from pathlib import Path
+
+import click
+
+from ..errors import ImageSearchError
+
+DATABASE = click.Path(dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+def register(cli: click.Group) -> None:
+    """Add the group of commands to Datasette's own."""
+    cli.add_command(image_search)
+
+
+@click.group(name="image-search")
+def image_search():
+    """Find the rows of a table whose pictures look alike."""
+
+
+def command(function):
+    """A command of the group: what is expected to fail fails with one sentence, exit code 1."""
+
+    @wraps(function)
+    def plain(*arguments, **options):
+        try:
+            return function(*arguments, **options)
+        except ImageSearchError as error:
+            raise click.ClickException(_capitalised(str(error))) from error
+        except KeyboardInterrupt:
+            raise click.ClickException("Stopped. Run it again to go on from here.") from None
+        except OSError as error:
+            name = f"{error.filename}: " if error.filename else ""
+            raise click.ClickException(f"{name}{error.strerror or error}.") from error
+
+    return image_search.command(name=function.__name__.removesuffix("_command"))(plain)
+
+
+def _capitalised(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
+
+
+def _extra_models() -> list:
+    """The embedding models of other plugins, through the hook."""
+    from datasette.plugins import pm
+
+    return [model for found in pm.hook.register_image_models(datasette=None) for model in found]
+
+
+@command
+@click.argument("database", type=DATABASE)
+@click.argument("table")
+@click.argument("folder", type=FOLDER)
+@click.option("--prune", is_flag=True, help="Drop rows even where most pictures are gone")
+def load(database, table, folder, prune):
+    """Make a table of the pictures in a folder, or bring it up to date.
+
+    Example:
+
+        datasette image-search load photos.db photos ~/Pictures
+
+    The table gets path, format, width, height, bytes and modified. The folder is
+    remembered: 'embed' needs no --root.
+    """
+    from ..collection import load as load_folder
+
+    click.echo(f"{load_folder(database, table, folder, prune=prune)}.")
+
+
+@command
+@click.argument("database", type=DATABASE)
+@click.argument("table")
+@click.option("--column", help="The column with paths, URLs or BLOBs")
+@click.option("--root", type=FOLDER, help="Paths are relative to this folder")
+@click.option("--model", help="An embedding model: see 'models' (default: resnet50)")
+@click.option("--weights", metavar="NAME|FILE", help="Other weights for the model")
+@click.option("--metric", type=click.Choice(["cosine", "l2"]), help="What near means")
+@click.option("--resize", type=click.Choice(["squash", "crop", "pad"]), help="How to make squares")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto")
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto")
+@click.option("--batch-size", type=click.IntRange(1, 4096), help="Pictures a batch")
+@click.option("--index", help="The kind of index: auto or exact")
+@click.option("--collection", metavar="NAME", help="A further collection of the same table")
+@click.option("--no-thumbnails", is_flag=True, help="Keep no small pictures in the database")
+@click.option("--allow-private-urls", is_flag=True, help="Read URLs at private addresses too")
+def embed(database, table, no_thumbnails, **options):
+    """Embed what is new or changed, forget what is gone.
+
+    Example:
+
+        datasette image-search embed shop.db products --column picture
+    """
+    from ..collection import EmbedOptions
+    from ..collection import embed as embed_table
+    from .progress import Bar
+
+    bar = Bar("Embedding")
+    chosen = EmbedOptions(thumbnails=not no_thumbnails, **options)
+    try:
+        summary = embed_table(database, table, chosen, extra_models=_extra_models(), progress=bar)
+    finally:
+        bar.close()
+    click.echo(f"{summary}.")
+    if summary.failed:
+        click.echo(f"'datasette image-search status {database}' tells what failed.", err=True)
+
+
+@command
+@click.argument("database", type=DATABASE)
+@click.argument("table")
+@click.argument("pk", required=False)
+@click.option(
+    "--image", type=click.Path(dir_okay=False, path_type=Path), help="Ask with a picture's file"
+)
+@click.option("-k", type=click.IntRange(1, 10_000), default=10, help="How many matches")
+@click.option("--where", metavar="SQL", help="Only among rows that fulfil this")
+@click.option("--format", "style", type=click.Choice(["table", "json", "csv"]), default="table")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the matches")
+def similar(database, table, pk, image, k, where, style, plot):
+    """Show the rows most like a row, or like a picture.
+
+    Examples:
+
+        datasette image-search similar shop.db products 42
+
+        datasette image-search similar shop.db products --image found.jpg -k 5
+    """
+    from . import answers
+
+    if (pk is None) == (image is None):
+        raise click.UsageError("Give the key of a row or --image FILE, one of the two.")
+    answer = answers.ask(database, table, pk, image, k, where, _extra_models())
+    if plot is not None:
+        answers.plot(answer, plot)
+    answers.show(answer, style)
+
+
+@command
+@click.argument("database", type=DATABASE)
+@click.option("--json", "as_json", is_flag=True, help="As JSON")
+def status(database, as_json):
+    """Show the collections of a database, and what failed.
+
+    Example:
+
+        datasette image-search status shop.db
+    """
+    from . import reports
+
+    reports.status(database, as_json)
+
+
+@command
+def models():
+    """List the embedding models.
+
+    Example:
+
+        datasette image-search models
+    """
+    from tabulate import tabulate
+
+    from .. import models as room
+
+    every = room.models(_extra_models()).values()
+    rows = [
+        (model.id, model.dimensions, "here" if model.weights_here() else "to download",
+         model.description)
+        for model in every
+    ]  # fmt: skip
+    click.echo(tabulate(rows, headers=("model", "dimensions", "weights", "what")))
+    click.echo(f"\nThe default is {room.DEFAULT_MODEL}; {room.NO_DOWNLOAD} needs no download.")
+
+
+@command
+@click.argument("database", type=DATABASE)
+@click.argument("table")
+@click.option("--label", required=True, metavar="COLUMN", help="Rows alike have it in common")
+@click.option("--queries", metavar="SQL", help="Ask only with rows that fulfil this")
+@click.option("--gallery", metavar="SQL", help="Search only among rows that fulfil this")
+@click.option("-k", type=click.IntRange(1, 1000), default=10, help="The k of recall@k")
+@click.option("--json", "as_json", is_flag=True, help="As JSON")
+def evaluate(database, table, label, queries, gallery, k, as_json):
+    """Measure how well a collection finds rows of the same label.
+
+    Example:
+
+        datasette image-search evaluate shop.db products --label category
+    """
+    from . import reports
+
+    reports.evaluation(database, table, label, queries, gallery, k, as_json)
+
+
+@command
+@click.argument("database", type=DATABASE)
+@click.argument("table")
+@click.option("--index", "kind", required=True, help="auto or exact")
+def index(database, table, kind):
+    """Build another kind of index from the vectors at hand.
+
+    Example:
+
+        datasette image-search index shop.db products --index exact
+    """
+    from ..collection import rebuild_index
+
+    used, count = rebuild_index(database, table, kind)
+    click.echo(f"{count:,} vectors, index {used}.")

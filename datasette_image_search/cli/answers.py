@@ -1,0 +1,175 @@
+"""What ``similar`` shows: the matches as a table, JSON, CSV, or a drawing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from .. import catalog
+from ..collection import Collection, Match, picture_vector
+from ..errors import ImageSearchError, SourceError, UsageError
+
+_WIDEST_CELL = 40
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The matches of one question, each with its row, and the pictures to draw."""
+
+    question: str
+    model: str
+    index: str
+    keys: tuple[str, ...]
+    columns: tuple[str, ...]
+    matches: list[Match]
+    rows: list[tuple]
+    query_thumbnail: bytes | None
+    thumbnails: list[bytes | None]
+
+
+def ask(database, table, pk, image, k, where, extra_models) -> Answer:
+    """The rows most like the row ``pk`` or the picture in the file ``image``."""
+    conn = catalog.connect(database)
+    with catalog.plainly(database):
+        collection = Collection.open(conn, table)
+        if image is None:
+            key = collection.key_of(pk)
+            matches = collection.similar_to_row(key, k, where)
+            if collection.vector_of(key) is None:
+                raise UsageError(collection.why_no_picture(key))
+            question, thumbnail = f"row {pk}", collection.rows.thumbnail_of(key)
+        else:
+            data = _read(image)
+            vector, thumbnail = picture_vector(
+                data, collection.record, Path(database).resolve().parent, extra_models
+            )
+            matches = collection.similar_to_vector(vector, k, where)
+            question = str(image)
+        columns, rows = collection.rows.contents([match.key for match in matches])
+        return Answer(
+            question,
+            collection.record.model,
+            collection.index.kind,
+            collection.record.key_columns,
+            columns,
+            matches,
+            rows,
+            thumbnail,
+            [collection.rows.thumbnail_of(match.key) for match in matches],
+        )
+
+
+def _read(image: Path) -> bytes:
+    try:
+        return image.read_bytes()
+    except FileNotFoundError:
+        raise SourceError(f"there is no file {str(image)!r}.") from None
+    except OSError as error:
+        raise SourceError(f"{str(image)!r} cannot be read: {error.strerror}.") from None
+
+
+def show(answer: Answer, style: str) -> None:
+    """Print the matches; a table also says which model and which index answered."""
+    if style == "json":
+        click.echo(json.dumps(_records(answer), indent=2, ensure_ascii=False, default=_text))
+    elif style == "csv":
+        buffer = io.StringIO()
+        names = (*_columns(answer), "_rank", "_score", "_distance")
+        writer = csv.DictWriter(buffer, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(_records(answer))
+        click.echo(buffer.getvalue(), nl=False)
+    else:
+        _show_table(answer)
+
+
+def _show_table(answer: Answer) -> None:
+    from tabulate import tabulate
+
+    if not answer.matches:
+        click.echo("No matches.")
+        return
+    shown = [
+        (match.rank, f"{match.score:.4f}", *(_cell(value) for value in row))
+        for match, row in zip(answer.matches, answer.rows, strict=True)
+    ]
+    headers = ("rank", "score", *answer.columns)
+    click.echo(tabulate(shown, headers=headers, disable_numparse=True))
+    click.echo(f"Like {answer.question}, by {answer.model}, index {answer.index}.", err=True)
+
+
+def _columns(answer: Answer) -> tuple[str, ...]:
+    hidden = tuple(key for key in answer.keys if key not in answer.columns)  # rowid
+    return hidden + answer.columns
+
+
+def _records(answer: Answer) -> list[dict]:
+    return [
+        {
+            **dict(zip(answer.keys, match.key, strict=True)),
+            **dict(zip(answer.columns, map(_plain, row), strict=True)),
+            "_rank": match.rank,
+            "_score": match.score,
+            "_distance": match.distance,
+        }
+        for match, row in zip(answer.matches, answer.rows, strict=True)
+    ]
+
+
+def _plain(value):
+    return f"<{len(value):,} bytes>" if isinstance(value, bytes) else value
+
+
+def _text(value) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _cell(value) -> str:
+    text = "" if value is None else " ".join(str(_plain(value)).split())
+    return text if len(text) <= _WIDEST_CELL else text[: _WIDEST_CELL - 1] + "…"
+
+
+def plot(answer: Answer, path: Path) -> None:
+    """Draw the query beside its matches, each with rank and score, into ``path``."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImageSearchError(
+            "--plot needs matplotlib: pip install 'datasette-image-search[plot]'."
+        ) from None
+    panels = [("query", answer.query_thumbnail)]
+    panels += [
+        (f"{match.rank}   {match.score:.3f}", thumbnail)
+        for match, thumbnail in zip(answer.matches, answer.thumbnails, strict=True)
+    ]
+    across = min(len(panels), 6)
+    down = -(-len(panels) // across)
+    figure = Figure(figsize=(2 * across, 2.3 * down), layout="constrained")
+    axes = figure.subplots(down, across, squeeze=False).flat
+    for axis in axes:
+        axis.set_axis_off()
+    for axis, (title, thumbnail) in zip(axes, panels, strict=False):
+        axis.set_title(title, fontsize=10)
+        if thumbnail is None:
+            axis.text(0.5, 0.5, "no thumbnail", ha="center", va="center", fontsize=8)
+        else:
+            axis.imshow(_pixels(thumbnail))
+    try:
+        figure.savefig(path, dpi=120)
+    except ValueError as error:  # an ending matplotlib does not know
+        raise UsageError(f"{path} cannot be drawn: {error}") from None
+    print(f"Drawn into {path}.", file=sys.stderr)
+
+
+def _pixels(thumbnail: bytes):
+    import numpy as np
+
+    from ..pictures import decode
+
+    return np.asarray(decode(thumbnail)[0])

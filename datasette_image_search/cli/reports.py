@@ -1,0 +1,96 @@
+"""What ``status`` and ``evaluate`` show."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from .. import catalog
+from .. import collection as room
+from ..collection import Collection
+
+
+def status(database, as_json: bool) -> None:
+    conn = catalog.connect(database)
+    with catalog.plainly(database):
+        found = room.status(conn)
+    if as_json:
+        click.echo(json.dumps([_as_dict(one) for one in found], indent=2))
+        return
+    if not found:
+        click.echo(f"No collections in {database}: 'embed' makes one.")
+    for number, one in enumerate(found):
+        if number:
+            click.echo()
+        _show(one)
+
+
+def _show(one) -> None:
+    record, counts = one.record, one.counts
+    click.echo(f"{record.name}: {record.table_name}.{record.column_name}")
+    click.echo(
+        f"  model     {record.model} ({record.weights_name}, {record.weights[:12]}), "
+        f"{record.preprocessing}, {record.dimensions} wide, {record.metric}"
+    )
+    if one.problem:
+        click.echo(f"  problem   {one.problem}")
+    else:
+        click.echo(
+            f"  rows      {counts['rows']:,} with a picture: {counts['embedded']:,} embedded, "
+            f"{counts['pending']:,} pending, {counts['failed']:,} failed, "
+            f"{counts['stale']:,} stale"
+        )
+        click.echo(
+            f"  sidecar   {record.sidecar}: {one.vectors:,} vectors, index {one.kind}, "
+            f"{one.sidecar_bytes / 1e6:.1f} MB"
+        )
+    click.echo(f"  finished  {record.finished or 'never: run embed again'}")
+    for key, reason in one.failures:
+        click.echo(f"  failed    {','.join(map(str, key))}: {reason}")
+    more = counts.get("failed", 0) - len(one.failures)
+    if more > 0:
+        click.echo(f"            and {more:,} more")
+
+
+def _as_dict(one) -> dict:
+    record = one.record
+    return {
+        "collection": record.name,
+        "table": record.table_name,
+        "column": record.column_name,
+        "model": record.model,
+        "weights": record.weights,
+        "preprocessing": record.preprocessing,
+        "dimensions": record.dimensions,
+        "metric": record.metric,
+        "sidecar": record.sidecar,
+        "index": one.kind,
+        "vectors": one.vectors,
+        "bytes": one.sidecar_bytes,
+        "finished": record.finished,
+        "problem": one.problem,
+        **one.counts,
+        "failures": [
+            {"row": ",".join(map(str, key)), "reason": reason} for key, reason in one.failures
+        ],
+    }
+
+
+def evaluation(database, table, label, queries, gallery, k, as_json) -> None:
+    conn = catalog.connect(database)
+    with catalog.plainly(database):
+        collection = Collection.open(conn, table)
+        found = room.evaluate(collection, label, queries=queries, gallery=gallery, k=k)
+    if as_json:
+        click.echo(json.dumps(found.as_dict(), indent=2))
+        return
+    record = collection.record
+    click.echo(
+        f"{record.name} by {record.model}: {found.queries:,} queries with {found.labels} labels "
+        f"of {label!r}, among {found.gallery:,} rows"
+    )
+    click.echo(f"  P@1        {found.p_at_1:.3f}")
+    click.echo(f"  P@10       {found.p_at_10:.3f}")
+    click.echo(f"  mAP@10     {found.map_at_10:.3f}")
+    click.echo(f"  recall@{k:<3} {found.recall_at_k:.3f}")

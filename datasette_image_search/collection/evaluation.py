@@ -1,0 +1,92 @@
+"""How well does a collection find rows of the same label?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from ..catalog import Table
+from ..errors import UsageError
+from .search import Collection
+
+_AT_ONCE = 256  # queries a batch: bounds memory
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Means over all queries. A match is relevant where its label is the query's.
+
+    ``p_at_1``, ``p_at_10``   share of relevant rows among the first 1 and 10
+    ``map_at_10``             mean average precision of the first 10, over
+                              min(10, relevant rows there are)
+    ``recall_at_k``           share of the relevant rows that are among the first k
+    (Manning, Raghavan, Schütze: Introduction to Information Retrieval, chapter 8)
+    """
+
+    queries: int
+    gallery: int
+    labels: int
+    k: int
+    p_at_1: float
+    p_at_10: float
+    map_at_10: float
+    recall_at_k: float
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+def evaluate(
+    collection: Collection,
+    label: str,
+    *,
+    queries: str | None = None,
+    gallery: str | None = None,
+    k: int = 10,
+) -> Evaluation:
+    """Ask with every labelled row that fulfils ``queries`` (an SQL condition), among the
+    rows that fulfil ``gallery``, the row itself and its picture's other rows left out.
+
+    Queries whose label no other picture has cannot be answered and are not asked.
+    """
+    table = Table.read(collection.conn, collection.record.table_name)
+    column = table.column(label)
+    asked = collection.rows.labelled(column, queries)
+    among = collection.rows.labelled(column, gallery)
+    stored = set(collection.index.ids().tolist())
+    asked = {id: found for id, found in asked.items() if id in stored}
+    among = {id: found for id, found in among.items() if id in stored}
+    results = []
+    ids = np.fromiter(among, np.int64, len(among))
+    names = np.array(list(among.values()), object)
+    for id, own in asked.items():
+        relevant = int((names == own).sum()) - (among.get(id) == own)
+        if relevant:
+            results.append((id, own, relevant))
+    if not results:
+        raise UsageError(
+            f"no row that fits has another picture with the same {column!r}: "
+            "there is nothing to measure."
+        )
+    depth = max(10, k)
+    figures = []
+    for start in range(0, len(results), _AT_ONCE):
+        part = results[start : start + _AT_ONCE]
+        vectors = collection.index.vectors(np.array([id for id, _, _ in part], np.int64))
+        for (id, own, relevant), found in zip(
+            part, collection.index.search(vectors, depth + 1, ids), strict=True
+        ):
+            others = [other for other in found.ids.tolist() if other != id][:depth]
+            hits = np.array([among[other] == own for other in others], float)
+            figures.append(_figures(hits, relevant, k))
+    means = np.mean(figures, axis=0).round(4).tolist()
+    return Evaluation(len(figures), len(among), len({own for _, own, _ in results}), k, *means)
+
+
+def _figures(hits: np.ndarray, relevant: int, k: int) -> tuple[float, float, float, float]:
+    """P@1, P@10, AP@10 and recall@k of one query from its hits in order."""
+    ten = hits[:10]
+    precision = np.cumsum(ten) / np.arange(1, len(ten) + 1)
+    average = (precision * ten).sum() / min(10, relevant)
+    return float(hits[:1].sum()), ten.sum() / 10, average, hits[:k].sum() / relevant

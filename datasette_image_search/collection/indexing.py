@@ -1,0 +1,27 @@
+"""Another kind of index, from the vectors at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .. import catalog
+from ..vector_index import SidecarWriter, choose
+from .search import identity_of
+
+
+def rebuild_index(database: Path, name: str, kind: str) -> tuple[str, int]:
+    """Write the sidecar of a collection anew as ``kind``; (the kind used, vectors)."""
+    choose(kind, 0)
+    conn = catalog.connect(database, write=True)
+    try:
+        with catalog.plainly(database):
+            record = catalog.require(conn, name)
+            path = record.sidecar_path(conn)
+            with SidecarWriter(path, identity_of(record), kind) as index:
+                index.save()
+                used, count = index.kind, len(index)
+            with catalog.transaction(conn):
+                catalog.update(conn, record.id, index_kind=kind)
+            return used, count
+    finally:
+        conn.close()

@@ -1,0 +1,1 @@
+"""A made-up shop, drawn from scratch, to try similar-picture search on."""
