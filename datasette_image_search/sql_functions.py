@@ -12,8 +12,8 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+from collections.abc import Callable
 from functools import wraps
-from typing import Callable
 
 from .errors import ImageSearchError, NotFound
 

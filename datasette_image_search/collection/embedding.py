@@ -292,7 +292,7 @@ class _Embedding:
             self.summary.reused += 1
             self._waiting[read.picture].append(outcome)
         elif read.prepared is None:
-            if read.picture == row.picture:
+            if read.picture == row.picture and row.value == row.source:
                 self.summary.unchanged += 1
             else:
                 self.summary.reused += 1

@@ -176,7 +176,7 @@ class Collection:
 def check_k(k) -> int:
     """``k`` as a number from 1 to 10,000; raises :class:`UsageError`."""
     try:
-        number = int(k)
+        number = int(k) if isinstance(k, (int, str)) or k == int(k) else 0
     except (TypeError, ValueError, OverflowError):
         number = 0
     if not 1 <= number <= MAX_K:

@@ -241,12 +241,13 @@ class SidecarWriter(Sidecar):
 
     def __init__(self, path: Path, identity: Identity, index: str = "auto"):
         self._kind = index
+        path = Path(path)
         self._process_lock = FileLock(lock_path(path), timeout=0)
         self._journal: journal.JournalWriter | None = None
         try:
             self._process_lock.acquire()
         except Timeout:
-            raise Busy(_held_by(Path(path))) from None
+            raise Busy(_held_by(path)) from None
         try:
             lock_path(path).write_text(str(os.getpid()))
             super().__init__(path, identity)

@@ -1,0 +1,198 @@
+"""The commands: what they print, and one plain sentence for each expected failure."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sqlite3
+
+import pytest
+import sqlite_utils
+from click.testing import CliRunner
+from conftest import draw
+
+from datasette_image_search import catalog
+from datasette_image_search.cli import image_search
+from datasette_image_search.collection import Collection
+
+
+def run(*arguments, code=0):
+    result = CliRunner().invoke(image_search, [*map(str, arguments)])
+    assert result.exit_code == code, (result.output, result.exception)
+    return result
+
+
+def failure(*arguments, code=1):
+    """The one sentence of a command that fails."""
+    result = run(*arguments, code=code)
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(result.stderr.splitlines()) == 1 or code == 2
+    assert "Traceback" not in result.output
+    return line.removeprefix("Error: ")
+
+
+def test_every_command_and_option_has_help():
+    assert set(image_search.commands) >= {
+        "load", "embed", "similar", "status", "models", "evaluate", "index"
+    }  # fmt: skip
+    for command in image_search.commands.values():
+        assert "Example" in command.help, command.name
+
+
+def test_from_a_folder_to_matches(shop_copy, tmp_path, torch_home):
+    database = tmp_path / "photos.db"
+    said = run("load", database, "photos", shop_copy / "pictures").output
+    assert said == "24 added, 0 changed, 0 removed, 0 unchanged, 0 skipped.\n"
+    said = run("embed", database, "photos", "--model", "resnet18", "--batch-size", 7).output
+    assert said == "24 embedded, 0 reused, 0 removed, 0 failed.\n"
+    said = run("similar", database, "photos", "red-disc.png", "-k", 2).output
+    assert said.splitlines()[0].split() == [
+        "rank", "score", "path", "format", "width", "height", "bytes", "modified"
+    ]  # fmt: skip
+    assert "Like row red-disc.png, by resnet18, index exact." in said
+    said = run("status", database).output
+    assert "rows      24 with a picture: 24 embedded, 0 pending, 0 failed, 0 stale" in said
+    (state,) = json.loads(run("status", database, "--json").output)
+    assert (state["collection"], state["vectors"], state["problem"]) == ("photos", 24, None)
+
+
+def test_similar_as_json_and_csv_by_row_and_by_file(shop):
+    database, picture = shop / "shop.db", shop / "pictures/blue-box.png"
+    rows = json.loads(run("similar", database, "products", 9, "--format", "json").stdout)
+    assert len(rows) == 10 and rows[0]["_rank"] == 1 and rows[0]["name"]
+    text = run("similar", database, "products", 9, "--format", "csv").stdout
+    assert [int(row["id"]) for row in csv.DictReader(io.StringIO(text))] == [r["id"] for r in rows]
+    by_file = run("similar", database, "products", "--image", picture, "--format", "json").stdout
+    assert [row["id"] for row in json.loads(by_file)][:4] == [9, *(r["id"] for r in rows[:3])]
+    few = run("similar", database, "products", 9, "--where", "price < 20", "--format", "json")
+    assert all(row["price"] < 20 for row in json.loads(few.stdout))
+
+
+def test_plot_draws_the_query_beside_its_matches(shop, tmp_path):
+    from PIL import Image
+
+    drawing = tmp_path / "matches.png"
+    run("similar", shop / "shop.db", "products", 9, "-k", 7, "--plot", drawing)
+    with Image.open(drawing) as picture:
+        assert picture.size[0] > picture.size[1] > 300
+    assert "cannot be drawn" in failure(
+        "similar", shop / "shop.db", "products", 9, "--plot", tmp_path / "x.abc"
+    )
+
+
+def test_evaluate_measures_what_is_known(shop):
+    found = json.loads(
+        run("evaluate", shop / "shop.db", "products", "--label", "category", "--json").output
+    )
+    assert found["queries"] == found["gallery"] == 24 and found["labels"] == 4
+    rows = {
+        row["id"]: row["category"]
+        for row in sqlite_utils.Database(shop / "shop.db")["products"].rows
+    }
+    collection = Collection.open(catalog.connect(shop / "shop.db"), "products")
+    ten = {
+        id: [rows[m.key[0]] == rows[id] for m in collection.similar_to_row((id,))] for id in rows
+    }
+    assert found["p_at_1"] == round(sum(hits[0] for hits in ten.values()) / 24, 4)
+    assert found["p_at_10"] == round(sum(sum(hits) for hits in ten.values()) / 240, 4)
+    assert found["recall_at_k"] == round(sum(sum(hits) / 5 for hits in ten.values()) / 24, 4)
+    average = [
+        sum(hits[i] * sum(hits[: i + 1]) / (i + 1) for i in range(10)) / 5 for hits in ten.values()
+    ]
+    assert found["map_at_10"] == pytest.approx(sum(average) / 24, abs=1e-4)
+    few = run(
+        "evaluate", shop / "shop.db", "products", "--label", "category",
+        "--queries", "id <= 6", "--gallery", "id > 3", "-k", 3, "--json",
+    )  # fmt: skip
+    found = json.loads(few.output)
+    assert (found["queries"], found["gallery"], found["k"]) == (6, 21, 3)
+
+
+def test_index_builds_again_from_the_vectors_at_hand(shop_copy):
+    database = shop_copy / "shop.db"
+    before = run("similar", database, "products", 3, "--format", "json").stdout
+    assert run("index", database, "products", "--index", "exact").output == (
+        "24 vectors, index exact.\n"
+    )
+    assert run("similar", database, "products", 3, "--format", "json").stdout == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("similar", "{none}", "products", 1), "There is no database '{none}'."),
+        (("similar", "{db}", "product", 1), "There is no table 'product' in shop.db; there "),
+        (("similar", "{db}", "bare", 1), "Table 'bare' has no collection in shop.db: run "),
+        (("similar", "{db}", "products", 99), "There is no row '99' in 'products'."),
+        (("similar", "{db}", "products", 25), "Row 25 has no embedded picture: "),
+        (("similar", "{db}", "products", "--image", "{none}"), "There is no file '{none}'."),
+        (("similar", "{db}", "products", "--image", "{text}"), "This is not a picture: "),
+        (("similar", "{db}", "products", 1, "--where", "colour = 1"), "SQLite says about "),
+        (("embed", "{db}", "nothing"), "There is no table 'nothing' in shop.db; there "),
+        (("embed", "{db}", "bare"), "Which column of 'bare' has the pictures? Name it with "),
+        (("embed", "{db}", "bare", "--column", "img"), "Table 'bare' has no column 'img'; there "),
+        (("embed", "{db}", "view", "--column", "name"), "'view' is a view: "),
+        (("embed", "{db}", "bare", "--model", "vgg", "--column", "name"), "There is no embedding"),
+        (("embed", "{text}", "products"), "{text} is not a database that can be used: "),
+        (("embed", "{db}", "products", "--model", "mini"), "The collection 'products' has model "),
+        (("embed", "{db}", "products", "--index", "best"), "There is no kind of index named "),
+        (("load", "{db}", "photos", "{none}"), "There is no folder '{none}'."),
+        (("load", "{none}/x.db", "photos", "{folder}"), "There is no folder '{none}' for x.db."),
+        (("evaluate", "{db}", "products", "--label", "kind"), "Table 'products' has no column "),
+        (("evaluate", "{db}", "products", "--label", "name"), "No row that fits has another "),
+        (("status", "{none}"), "There is no database '{none}'."),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "",
+)
+def test_wrong_input_gets_one_plain_sentence(shop_copy, torch_home, arguments, words):
+    database = sqlite_utils.Database(shop_copy / "shop.db")
+    database["products"].insert({"id": 25, "name": "no picture"})
+    database["bare"].insert({"name": "a"})
+    database.create_view("view", "select * from products")
+    text = shop_copy / "text.txt"
+    text.write_text("hello, I am text and no database or picture" * 30)
+    names = {
+        "db": shop_copy / "shop.db",
+        "none": shop_copy / "none",
+        "text": text,
+        "folder": shop_copy,
+    }
+    said = failure(*[str(argument).format(**names) for argument in arguments])
+    assert said.startswith(words.format(**names)), said
+
+
+def test_usage_errors_have_exit_code_2(shop):
+    failure("similar", shop / "shop.db", "products", code=2)
+    failure("similar", shop / "shop.db", "products", 1, "-k", 0, code=2)
+    failure("embed", shop / "shop.db", "products", "--metric", "hamming", code=2)
+
+
+def test_damage_to_the_sidecar_is_said_and_status_goes_on(shop_copy):
+    sidecar = shop_copy / "shop.products.faiss"
+    whole = sidecar.read_bytes()
+    sidecar.write_bytes(whole[:1000])
+    said = failure("similar", shop_copy / "shop.db", "products", 1)
+    assert said.startswith("shop.products.faiss is damaged: ")
+    assert "problem   shop.products.faiss is damaged" in run("status", shop_copy / "shop.db").output
+    sidecar.unlink()
+    said = failure("similar", shop_copy / "shop.db", "products", 1)
+    assert "shop.products.faiss is missing in" in said
+
+
+def test_a_sidecar_of_another_model_is_refused(shop_copy, torch_home):
+    database = shop_copy / "shop.db"
+    run("embed", database, "products", "--model", "mini", "--collection", "small")
+    (shop_copy / "shop.small.faiss").replace(shop_copy / "shop.products.faiss")
+    said = failure("similar", database, "products", 1)
+    assert "'mini'" in said and "'resnet18'" in said
+
+
+def test_a_locked_database_is_said(shop_copy, monkeypatch):
+    from datasette_image_search.catalog import connection
+
+    monkeypatch.setattr(connection, "PATIENCE_SECONDS", 0.2)
+    other = sqlite3.connect(shop_copy / "shop.db", isolation_level=None)
+    other.execute("begin exclusive")
+    draw("disc", "red", (33, 33)).save(shop_copy / "pictures/red-disc.png")
+    assert "is locked by another program" in failure("embed", shop_copy / "shop.db", "products")

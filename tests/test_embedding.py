@@ -1,0 +1,328 @@
+"""embed(): what is new or changed, no more; nothing lost, whatever happens between."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import sqlite_utils
+from conftest import draw
+
+from datasette_image_search import catalog, collection
+from datasette_image_search.collection import Collection, EmbedOptions, embed, load
+from datasette_image_search.errors import CatalogError, ImageSearchError, NotFound, UsageError
+
+SMALL = EmbedOptions(model="resnet18")
+
+
+def opened(folder, name="products"):
+    return Collection.open(catalog.connect(folder / "shop.db"), name)
+
+
+def table(folder):
+    return sqlite_utils.Database(folder / "shop.db")["products"]
+
+
+def counts(summary):
+    return (summary.embedded, summary.reused, summary.removed, summary.failed)
+
+
+def test_a_second_run_has_nothing_to_do_and_loads_no_network(shop_copy):
+    code = f"""
+import sys
+from datasette_image_search.collection import embed
+print(embed({str(shop_copy / "shop.db")!r}, "products"), "torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "0 embedded, 0 reused, 0 removed, 0 failed False\n", done.stderr
+
+
+def test_new_changed_renamed_and_deleted_rows(shop_copy):
+    rows = table(shop_copy)
+    pictures = shop_copy / "pictures"
+    draw("disc", "red", (90, 90)).save(pictures / "new.png")
+    rows.insert({"id": 25, "name": "new", "picture": "pictures/new.png"})
+    draw("cross", "pink", (77, 80)).save(pictures / "red-disc.png")  # changed
+    (pictures / "red-box.png").rename(pictures / "renamed.png")
+    rows.update(7, {"picture": "pictures/renamed.png"})
+    before = opened(shop_copy).vector_of((7,))
+    rows.delete(24)
+    assert counts(embed(shop_copy / "shop.db", "products")) == (2, 1, 1, 0)
+    found = opened(shop_copy)
+    assert np.array_equal(found.vector_of((7,)), before)
+    assert len(found.index) == 24
+    assert found.conn.execute("select count(*) from image_search_pictures").fetchone() == (24,)
+    assert 24 not in [match.key[0] for match in found.similar_to_row((1,), 30)]
+
+
+def test_rows_that_share_a_picture_are_embedded_once(shop_copy):
+    rows = table(shop_copy)
+    shutil.copy(shop_copy / "pictures/red-disc.png", shop_copy / "pictures/again.png")
+    draw("disc", "red", (50, 50)).save(shop_copy / "pictures/both.png")
+    for id, picture in ((30, "red-disc"), (31, "again"), (32, "both"), (33, "both")):
+        rows.insert({"id": id, "picture": f"pictures/{picture}.png"})
+    assert counts(embed(shop_copy / "shop.db", "products")) == (1, 3, 0, 0)
+    found = opened(shop_copy)
+    first = found.similar_to_row((1,), 2)
+    assert [(match.key, match.score) for match in first] == [((30,), 1.0), ((31,), 1.0)]
+    assert found.similar_to_row((32,), 1)[0].key == (33,)
+
+
+def test_a_row_that_fails_says_why_and_is_tried_again(shop_copy):
+    rows = table(shop_copy)
+    bad = shop_copy / "pictures/bad.png"
+    bad.write_bytes(b"<html>not found</html>")
+    rows.insert_all(
+        [
+            {"id": 40, "picture": "pictures/bad.png"},
+            {"id": 41, "picture": "pictures/nowhere.png"},
+            {"id": 42, "picture": "../../etc/passwd"},
+            {"id": 43, "picture": None},
+            {"id": 44, "picture": ""},
+        ]
+    )
+    assert counts(embed(shop_copy / "shop.db", "products")) == (0, 0, 0, 3)
+    (state,) = collection.status(catalog.connect(shop_copy / "shop.db"))
+    reasons = dict(state.failures)
+    assert reasons[(40,)] == "this is not a picture: it looks like an HTML page."
+    assert "'pictures/nowhere.png' is not in the folder" in reasons[(41,)]
+    assert "lies outside the folder" in reasons[(42,)]
+    assert (state.counts["rows"], state.counts["embedded"], state.counts["pending"]) == (27, 24, 0)
+    draw("disc", "blue", (60, 60)).save(bad)
+    assert counts(embed(shop_copy / "shop.db", "products")) == (1, 0, 0, 2)
+    assert opened(shop_copy).similar_to_row((43,)) == []
+    assert "nowhere.png" in opened(shop_copy).why_no_picture((41,))
+
+
+def test_a_picture_that_becomes_unreadable_stays_searchable(shop_copy):
+    (shop_copy / "pictures/red-disc.png").unlink()
+    assert counts(embed(shop_copy / "shop.db", "products")) == (0, 0, 0, 1)
+    assert len(opened(shop_copy).similar_to_row((1,), 5)) == 5
+
+
+def test_a_folder_that_is_not_there_is_one_mistake_not_one_for_each_row(shop_copy):
+    (shop_copy / "pictures").rename(shop_copy / "elsewhere")
+    with pytest.raises(NotFound, match="name it with --root"):
+        embed(shop_copy / "shop.db", "products", EmbedOptions(root=shop_copy / "pictures"))
+    assert len(opened(shop_copy).similar_to_row((1,), 5)) == 5
+
+
+KEYS = {
+    "compound": (("a", "b"), [{"a": 1, "b": "x/y"}, {"a": 1, "b": "z,"}, {"a": 2, "b": "x"}]),
+    "text": (("sku",), [{"sku": "a/b"}, {"sku": "ü 'x'"}, {"sku": "1"}]),
+    "integer": (("id",), [{"id": -5}, {"id": 0}, {"id": 2**60}]),
+    "rowid": ((), [{}, {}, {}]),
+}
+
+
+@pytest.mark.parametrize("kind", KEYS)
+@pytest.mark.parametrize("blob", [False, True])
+def test_every_kind_of_key_and_blobs(shop, tmp_path, kind, blob):
+    keys, rows = KEYS[kind]
+    database = sqlite_utils.Database(tmp_path / "shop.db")
+    files = sorted((shop / "pictures").iterdir())[: len(rows)]
+    filled = [
+        {**row, "img": file.read_bytes() if blob else str(file)} for row, file in zip(rows, files)
+    ]
+    database["things"].insert_all(filled, pk=keys or None)
+    options = EmbedOptions(model="resnet18", root=shop)
+    assert counts(embed(tmp_path / "shop.db", "things", options)) == (3, 0, 0, 0)
+    assert counts(embed(tmp_path / "shop.db", "things")) == (0, 0, 0, 0)
+    found = opened(tmp_path, "things")
+    names = keys or ("rowid",)
+    for row in database.query(f"select {', '.join(names)} from things"):
+        matches = found.similar_to_row(tuple(row.values()), 5)
+        assert len(matches) == 2
+        assert tuple(row.values()) not in [match.key for match in matches]
+    database["things"].delete_where()
+    assert counts(embed(tmp_path / "shop.db", "things")) == (0, 0, 3, 0)
+    assert len(found.index) == 0
+
+
+def test_database_and_sidecar_move_together(shop_copy, tmp_path):
+    matches = opened(shop_copy).similar_to_row((3,), 5)
+    moved = tmp_path / "new home"
+    shop_copy.rename(moved)
+    assert opened(moved).similar_to_row((3,), 5) == matches
+    assert counts(embed(moved / "shop.db", "products")) == (0, 0, 0, 0)
+
+
+def test_filters_come_before_the_search(shop_copy):
+    found = opened(shop_copy)
+    every = found.similar_to_row((1,), 23)
+    for where, parameters in (
+        ("category = 'box'", {}),
+        ("category = :c -- a comment", {"c": "box"}),
+        ("products.category = 'box' or 0", None),
+    ):
+        matches = found.similar_to_row((1,), 4, where, parameters)
+        wanted = [match.key for match in every if 7 <= match.key[0] <= 12][:4]
+        assert [match.key for match in matches] == wanted
+    assert found.similar_to_row((1,), 4, "price > 10000") == []
+    assert [match.rank for match in found.similar_to_row((1,), 4, "id in (2, 9)")] == [1, 2]
+
+
+def test_a_narrow_filter_among_many_rows_still_gives_k(tmp_path):
+    """Past what is asked for at once, the filter's own pictures are searched."""
+    from datasette_image_search.vector_index import SidecarWriter
+
+    database = sqlite_utils.Database(tmp_path / "shop.db")
+    database["products"].insert_all(({"id": i, "image": f"{i}.png"} for i in range(3000)), pk="id")
+    conn = catalog.connect(tmp_path / "shop.db", write=True)
+    catalog.prepare(conn)
+    record = catalog.insert(
+        conn,
+        catalog.CollectionRecord(
+            0, "products", "products", "image", ("id",), ".", "toy", "w", "w", "squash",
+            "squash 8", 16, "cosine", "auto", "shop.products.faiss",
+        ),
+        catalog.Table.read(conn, "products"),
+    )  # fmt: skip
+    vectors = np.random.default_rng(0).normal(size=(3000, 16)).astype(np.float32)
+    rows = catalog.Rows(conn, record)
+    with catalog.transaction(conn):
+        rows.record(
+            [catalog.Outcome((i,), f"{i}.png", None, i + 1) for i in range(3000)],
+            [catalog.Picture(i + 1, str(i), 1, 1, None) for i in range(3000)],
+        )
+    identity = collection.search.identity_of(record)
+    with SidecarWriter(tmp_path / "shop.products.faiss", identity) as index:
+        index.add(np.arange(1, 3001), vectors)
+        index.save()
+    found = Collection(conn, record)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    order = [i for i in np.argsort(-unit @ unit[0], kind="stable").tolist() if i]
+    for where, keep in (
+        ("id % 2 = 1", lambda i: i % 2),
+        ("id % 500 = 499", lambda i: i % 500 == 499),
+    ):
+        wanted = [i for i in order if keep(i)][:5]
+        assert [match.key[0] for match in found.similar_to_row((0,), 5, where)] == wanted
+
+
+def test_what_made_the_vectors_cannot_be_changed_in_passing(shop_copy, torch_home):
+    for options, words in (
+        (EmbedOptions(model="mini"), "has model 'resnet18', not 'mini'"),
+        (EmbedOptions(metric="l2"), "has metric 'cosine', not 'l2'"),
+        (EmbedOptions(resize="pad"), "has resize 'squash', not 'pad'"),
+        (EmbedOptions(column="name"), "has column 'picture', not 'name'"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            embed(shop_copy / "shop.db", "products", options)
+    other = EmbedOptions(model="resnet18", metric="l2", resize="pad", collection="padded")
+    assert counts(embed(shop_copy / "shop.db", "products", other)) == (24, 0, 0, 0)
+    assert (shop_copy / "shop.padded.faiss").exists()
+    padded = opened(shop_copy, "padded")
+    matches = padded.similar_to_row((1,), 23)
+    assert [m.distance for m in matches] == sorted(m.distance for m in matches)
+    assert counts(embed(shop_copy / "shop.db", "padded")) == (0, 0, 0, 0)
+    assert opened(shop_copy).record.metric == "cosine"
+
+
+def test_a_database_locked_by_another_program(shop_copy, monkeypatch):
+    monkeypatch.setattr(catalog.connection, "PATIENCE_SECONDS", 0.2)
+    other = sqlite3.connect(shop_copy / "shop.db", isolation_level=None)
+    other.execute("begin exclusive")
+    with pytest.raises(CatalogError, match=r"shop\.db is locked by another program"):
+        embed(shop_copy / "shop.db", "products")
+    other.execute("rollback")
+    assert counts(embed(shop_copy / "shop.db", "products")) == (0, 0, 0, 0)
+
+
+def test_killed_at_any_moment_nothing_is_lost(shop, tmp_path):
+    """SIGKILL at moments spread over the run; each run goes on where the last one stopped."""
+    (tmp_path / "shop").mkdir()
+    database = tmp_path / "shop/shop.db"
+    plain = sqlite_utils.Database(database)
+    rows = list(sqlite_utils.Database(shop / "shop.db")["products"].rows)
+    plain["products"].insert_all(rows, pk="id")
+    shutil.copytree(shop / "pictures", tmp_path / "shop/pictures")
+    code = f"""
+from datasette_image_search.collection import EmbedOptions, embed
+options = EmbedOptions(model="resnet18", batch_size=2)
+print("at work", flush=True)
+print(embed({str(database)!r}, "products", options))
+"""
+    kills, done = 0, ""
+    while "embedded" not in done:
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        process.stdout.readline()
+        has_before = _vectors_of(tmp_path / "shop")
+        if kills < 4:
+            journal = tmp_path / "shop/shop.products.faiss-journal"
+            size = journal.stat().st_size if journal.exists() else 0
+            deadline = time.monotonic() + 60
+            while process.poll() is None and time.monotonic() < deadline:
+                if journal.exists() and journal.stat().st_size > size + 1000 * kills:
+                    break
+                time.sleep(0.01)
+            process.kill()
+            kills += 1
+        done = process.communicate()[0]
+        assert _vectors_of(tmp_path / "shop") >= has_before
+    expected = opened(shop)
+    found = opened(tmp_path / "shop")
+    for id in range(1, 25):
+        assert found.similar_to_row((id,), 5) == expected.similar_to_row((id,), 5)
+    assert len(found.index) == 24
+
+
+def _vectors_of(folder) -> int:
+    try:
+        return len(opened(folder).index)
+    except (ImageSearchError, sqlite3.OperationalError):
+        return 0
+
+
+# -- load -------------------------------------------------------------------------------
+
+
+def test_load_adds_what_is_new_and_drops_what_is_gone(shop_copy, tmp_path):
+    database, folder = tmp_path / "photos.db", shop_copy / "pictures"
+    (folder / "deep" / "er").mkdir(parents=True)
+    draw("disc", "red", (30, 20)).save(folder / "deep" / "er" / "one.JPG")
+    (folder / "notes.txt").write_text("no picture")
+    (folder / "broken.jpg").write_text("no picture either")
+    assert str(load(database, "photos", folder)).startswith("25 added, 0 changed, 0 removed")
+    rows = {row["path"]: row for row in sqlite_utils.Database(database)["photos"].rows}
+    one = rows["deep/er/one.JPG"]
+    assert (one["format"], one["width"], one["height"]) == ("jpeg", 30, 20)
+    assert one["bytes"] == (folder / "deep/er/one.JPG").stat().st_size
+    (folder / "red-box.png").unlink()
+    draw("disc", "red", (31, 20)).save(folder / "deep" / "er" / "one.JPG")
+    assert str(load(database, "photos", folder)).startswith("0 added, 1 changed, 1 removed")
+    assert counts(embed(database, "photos", SMALL)) == (24, 0, 0, 0)
+
+
+def test_load_does_not_take_an_unmounted_folder_for_deletions(shop_copy, tmp_path):
+    database, folder = tmp_path / "photos.db", shop_copy / "pictures"
+    load(database, "photos", folder)
+    shutil.move(folder, tmp_path / "away")
+    folder.mkdir()
+    with pytest.raises(UsageError, match="24 of the 24 pictures .* --prune"):
+        load(database, "photos", folder)
+    assert sqlite_utils.Database(database)["photos"].count == 24
+    assert load(database, "photos", folder, prune=True).removed == 24
+
+
+def test_load_leaves_foreign_tables_alone(shop_copy):
+    with pytest.raises(UsageError, match="was not made by load"):
+        load(shop_copy / "shop.db", "products", shop_copy / "pictures")
+    with pytest.raises(UsageError, match="catalog's own"):
+        load(shop_copy / "shop.db", "image_search_rows_1", shop_copy / "pictures")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of bytes are POSIX's")
+def test_load_skips_names_that_no_text_can_hold(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    draw("disc", "red").save(folder / "good.png")
+    shutil.copy(folder / "good.png", os.fsencode(folder) + b"/b\xff.png")
+    summary = load(tmp_path / "p.db", "photos", folder)
+    assert (summary.added, summary.skipped) == (1, 1)

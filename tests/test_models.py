@@ -1,0 +1,163 @@
+"""The registry, torchvision's loading code, and the vectors that come out."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+from conftest import COLOURS, SHAPES, draw, seeded_weights
+
+from datasette_image_search import models, pictures
+from datasette_image_search.errors import ModelError
+from datasette_image_search.models.torchvision_zoo import ZOO
+
+
+@pytest.fixture(scope="module")
+def batch():
+    drawn = [draw(shape, colour) for shape in SHAPES for colour in list(COLOURS)[:3]]
+    return drawn, np.stack([pictures.fit(one, pictures.Geometry(224)) for one in drawn])
+
+
+def cosines(one, other):
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return (one * other).sum(axis=1) / lengths
+
+
+@pytest.fixture(scope="module")
+def resnet50(torch_home):
+    seeded_weights("resnet50", torch_home)
+    model = models.get("resnet50")
+    return model, model.find_weights()
+
+
+def published_recipe(drawn):
+    """torchvision's own code: Resize((224, 224)), ToTensor, Normalize, avgpool's output."""
+    import torch
+    import torchvision
+    from torchvision import transforms
+
+    network = torchvision.models.resnet50(weights="IMAGENET1K_V1").eval()
+    pooled = torch.nn.Sequential(*list(network.children())[:-1])
+    prepare = transforms.Compose(
+        [
+            transforms.Resize((224, 224)),
+            transforms.ToTensor(),
+            transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        ]
+    )
+    with torch.inference_mode():
+        return pooled(torch.stack([prepare(one) for one in drawn])).flatten(1).numpy()
+
+
+@pytest.mark.parametrize("precision", ["auto", "fp32"])
+def test_resnet50_gives_the_features_of_the_published_recipe(resnet50, batch, precision):
+    drawn, pixels = batch
+    model, weights = resnet50
+    assert (weights.name, weights.path.name) == ("IMAGENET1K_V1", "resnet50-0676ba61.pth")
+    vectors = model.load(weights, "cpu", precision).embed(pixels)
+    assert vectors.shape == (12, 2048) and vectors.dtype == np.float32
+    expected = published_recipe(drawn)
+    assert cosines(vectors, expected).min() >= 0.9999
+    if precision == "fp32":
+        assert np.allclose(vectors, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_the_ranking_by_resnet50_is_that_of_brute_force(resnet50, batch, tmp_path):
+    from datasette_image_search.vector_index import Identity, SidecarWriter
+
+    model, weights = resnet50
+    vectors = model.load(weights, "cpu").embed(batch[1])
+    for metric in ("cosine", "l2"):
+        facts = Identity("resnet50", weights.sha256, "squash 224", 2048, metric)
+        with SidecarWriter(tmp_path / metric, facts) as index:
+            index.add(np.arange(12), vectors)
+            index.save()
+            for number, found in enumerate(index.search(vectors, 12)):
+                if metric == "cosine":
+                    far = -cosines(vectors, vectors[number][None].repeat(12, 0))
+                else:
+                    far = np.linalg.norm(vectors - vectors[number], axis=1)
+                assert np.allclose(far[found.ids], np.sort(far), atol=1e-5)
+                assert found.ids[0] == number
+
+
+@pytest.mark.parametrize("entry", ZOO, ids=lambda entry: entry.id)
+def test_each_line_of_the_zoo_agrees_with_torchvision(entry):
+    import torchvision
+
+    official = torchvision.models.get_model_weights(entry.id)[entry.default_weights]
+    assert official.url.rpartition("/")[2] == entry.default_file
+    assert entry.input_size == official.transforms().crop_size[0]
+    assert tuple(official.transforms().mean) == (0.485, 0.456, 0.406)
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18", "mobilenet_v3_small", "convnext_tiny", "swin_t", "efficientnet_b0"]
+)
+def test_families_of_the_zoo_give_the_width_they_promise(name, torch_home, batch):
+    seeded_weights(name, torch_home)
+    model = models.get(name)
+    weights = model.find_weights()
+    full = model.load(weights, "cpu", "fp32").embed(batch[1][:4])
+    assert full.shape == (4, model.dimensions)
+    auto = model.load(weights, "cpu", "auto").embed(batch[1][:4])
+    assert cosines(full, auto).min() >= 0.999
+
+
+def test_weights_from_a_file(torch_home, tmp_path, batch):
+    import torch
+
+    official = torch_home / "hub/checkpoints/resnet18-f37072fd.pth"
+    mine = tmp_path / "mine.pt"
+    state = torch.load(official, weights_only=True)
+    wrapped = {"state_dict": {f"module.{name}": value for name, value in state.items()}}
+    torch.save(wrapped, mine)
+    model = models.get("resnet18")
+    ours, theirs = model.find_weights(str(mine)), model.find_weights()
+    assert ours.sha256 != theirs.sha256
+    pixels = batch[1][:2]
+    one, other = (model.load(weights, "cpu").embed(pixels) for weights in (ours, theirs))
+    assert np.array_equal(one, other)
+
+
+def test_what_cannot_be_had_is_said_in_one_sentence(torch_home, tmp_path, monkeypatch):
+    with pytest.raises(ModelError, match=r"no embedding model 'resnet5'; there are mini, resnet50"):
+        models.get("resnet5")
+    with pytest.raises(ModelError, match="neither a file nor a set of weights for resnet18"):
+        models.get("resnet18").find_weights("nope.pt")
+    bad = tmp_path / "bad.pt"
+    bad.write_bytes(b"not weights")
+    model = models.get("resnet18")
+    with pytest.raises(ModelError, match=r"bad\.pt does not hold weights"):
+        model.load(model.find_weights(str(bad)), "cpu")
+    seeded_weights("mobilenet_v3_small", torch_home)
+    other = torch_home / "hub/checkpoints/mobilenet_v3_small-047dcff4.pth"
+    with pytest.raises(ModelError, match="does not fit resnet18"):
+        model.load(model.find_weights(str(other)), "cpu")
+    import torch
+
+    assert not torch.cuda.is_available() or os.environ.get("CI") is None
+    if not torch.cuda.is_available():
+        with pytest.raises(ModelError, match="no cuda device"):
+            model.load(model.find_weights(), "cuda")
+
+
+def test_weights_that_cannot_be_downloaded(tmp_path, monkeypatch):
+    """No network: a proxy that refuses at once stands in for a cable that is out."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    with pytest.raises(ModelError) as caught:
+        models.get("resnet34").find_weights()
+    said = str(caught.value)
+    assert "https://download.pytorch.org/models/resnet34-b627a593.pth" in said
+    assert str(tmp_path / "hub/checkpoints/resnet34-b627a593.pth") in said
+    assert "--model mini" in said and "\n" not in said
+
+
+def test_a_mini_needs_no_torch_to_be_known():
+    from datasette_image_search.models import mini
+
+    model = models.get("mini")
+    assert (model.dimensions, model.input_size) == (mini.DIMENSIONS, mini.INPUT_SIZE)
+    assert model.weights_here()

@@ -1,0 +1,270 @@
+"""The sidecar: what is in it is found, what is damaged is refused, nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+from datasette_image_search.errors import (
+    Busy,
+    SidecarDamaged,
+    SidecarError,
+    SidecarMismatch,
+    SidecarMissing,
+)
+from datasette_image_search.vector_index import Identity, Sidecar, SidecarWriter, journal_path
+
+WIDE = 24
+
+
+def identity(**changes) -> Identity:
+    facts = {
+        "model": "toy",
+        "weights": "w",
+        "preprocessing": "squash 8",
+        "dimensions": WIDE,
+        "metric": "cosine",
+    }
+    return Identity(**{**facts, **changes})
+
+
+def vectors(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    random_numbers = np.random.default_rng(seed)
+    ids = random_numbers.choice(2**62, count, replace=False).astype(np.int64)
+    return ids, random_numbers.normal(size=(count, WIDE)).astype(np.float32)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "shop.products.faiss"
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_finds_what_brute_force_finds(path, metric):
+    ids, data = vectors(300)
+    queries = vectors(7, seed=1)[1]
+    with SidecarWriter(path, identity(metric=metric)) as index:
+        index.add(ids[:200], data[:200])
+        index.save()
+        index.add(ids[200:], data[200:])  # these stay in the journal
+    for query, found in zip(queries, Sidecar(path, identity(metric=metric)).search(queries, 10)):
+        cosine = data @ query / np.linalg.norm(data, axis=1) / np.linalg.norm(query)
+        apart = np.linalg.norm(data - query, axis=1)
+        best = np.argsort(-cosine if metric == "cosine" else apart)[:10]
+        assert found.ids.tolist() == ids[best].tolist()
+        assert np.allclose(found.scores, cosine[best], atol=1e-6)
+        if metric == "l2":
+            assert np.allclose(found.distances, apart[best], atol=1e-5)
+        else:
+            assert np.allclose(found.distances, np.sqrt(2 - 2 * found.scores), atol=1e-5)
+
+
+def test_a_search_among_allowed_ids_is_as_if_there_were_no_others(path):
+    ids, data = vectors(100)
+    with SidecarWriter(path, identity()) as index:
+        index.add(ids, data)
+        index.save()
+        few = ids[::7]
+        whole = index.search(data[:1], 100)[0].ids
+        among = index.search(data[:1], 5, allowed=np.append(few, 12345))[0].ids
+        assert among.tolist() == [id for id in whole if id in few][:5]
+        assert len(index.search(data[:1], 50, allowed=few[:3])[0].ids) == 3
+        assert len(index.search(data[:1], 50, allowed=few[:0])[0].ids) == 0
+
+
+def test_removed_vectors_are_gone_before_and_after_a_whole_write(path):
+    ids, data = vectors(50)
+    with SidecarWriter(path, identity()) as index:
+        index.add(ids, data)
+        index.save()
+        index.remove(ids[:20])
+        for _ in range(2):
+            assert len(index) == 30
+            assert not index.contains(ids[:20]).any()
+            assert index.contains(ids[20:]).all()
+            assert not set(index.search(data[:1], 50)[0].ids) & set(ids[:20].tolist())
+            with pytest.raises(SidecarError, match="lacks 1 of 1"):
+                index.vectors(ids[:1])
+            index.save()
+        index.add(ids[:1], data[:1])
+        assert index.search(data[:1], 1)[0].ids.tolist() == [ids[0]]
+
+
+def test_a_reader_follows_a_writer_without_reopening(path):
+    ids, data = vectors(60)
+    with SidecarWriter(path, identity()) as index:
+        index.add(ids[:10], data[:10])
+        reader = Sidecar(path, identity())
+        assert len(reader) == 10
+        index.add(ids[10:20], data[10:20])
+        assert len(reader) == 20
+        index.save()
+        assert len(reader) == 20 and not journal_path(path).exists()
+        index.add(ids[20:], data[20:])
+        index.remove(ids[:5])
+        assert reader.search(data[30:31], 1)[0].ids.tolist() == [ids[30]]
+        assert sorted(reader.ids()) == sorted(ids[5:])
+
+
+def test_a_replaced_journal_of_the_same_size_is_noticed(path):
+    ids, data = vectors(20)
+    with SidecarWriter(path, identity()) as index:
+        index.add(ids[:10], data[:10])
+        reader = Sidecar(path, identity())
+        index.save()
+        index.add(ids[10:], data[10:])
+    assert sorted(reader.ids()) == sorted(ids)
+
+
+def test_faiss_opens_the_file_by_itself(path):
+    import faiss
+
+    ids, data = vectors(10)
+    with SidecarWriter(path, identity(metric="l2")) as index:
+        index.add(ids, data)
+        index.save()
+    plain = faiss.read_index(str(path))
+    assert plain.ntotal == 10
+    assert np.array_equal(plain.reconstruct_n(0, 10), data)
+
+
+def test_a_second_writer_is_told_who_holds_it(path):
+    with SidecarWriter(path, identity()):
+        code = f"""
+            from datasette_image_search.vector_index import Identity, SidecarWriter
+            from datasette_image_search.errors import Busy
+            try:
+                SidecarWriter({str(path)!r}, Identity(*{tuple(identity().as_dict().values())!r}))
+            except Busy as error:
+                print(error)
+        """
+        said = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True
+        ).stdout
+        assert said == (
+            f"{path.name} is being written by process {os.getpid()}: wait until it has finished.\n"
+        )
+        with pytest.raises(Busy):
+            SidecarWriter(path, identity())
+    SidecarWriter(path, identity()).close()
+
+
+def test_a_journal_cut_short_keeps_its_whole_records(path):
+    ids, data = vectors(30)
+    ends = []
+    with SidecarWriter(path, identity()) as index:
+        for start in (0, 10, 20):
+            index.add(ids[start : start + 10], data[start : start + 10])
+            ends.append(journal_path(path).stat().st_size)
+    whole = journal_path(path).read_bytes()
+    for length in random.Random(0).sample(range(1, len(whole)), 40):
+        journal_path(path).write_bytes(whole[:length])
+        kept = 10 * sum(end <= length for end in ends)
+        assert len(Sidecar(path, identity())) == kept
+        with SidecarWriter(path, identity()) as index:
+            assert len(index) == kept
+            index.add(ids[29:], data[29:])
+        assert Sidecar(path, identity()).contains(ids[29:]).all()
+
+
+def damaged(path, offset):
+    raw = bytearray(path.read_bytes())
+    raw[offset // 8] ^= 1 << offset % 8
+    path.write_bytes(raw)
+
+
+@pytest.mark.parametrize("which", ["base", "journal"])
+def test_no_flipped_bit_goes_unnoticed(path, which):
+    ids, data = vectors(40)
+    with SidecarWriter(path, identity()) as index:
+        index.add(ids, data)
+        if which == "base":
+            index.save()
+    target = path if which == "base" else journal_path(path)
+    whole = target.read_bytes()
+    for offset in random.Random(1).sample(range(8 * len(whole)), 200):
+        damaged(target, offset)
+        with pytest.raises((SidecarDamaged, SidecarMismatch), match=target.name):
+            Sidecar(path, identity())
+        target.write_bytes(whole)
+
+
+def test_a_truncated_file_is_refused_before_faiss_reads_it(path):
+    ids, data = vectors(40)
+    with SidecarWriter(path, identity()) as index:
+        index.add(ids, data)
+        index.save()
+    whole = path.read_bytes()
+    for length in [0, 1, 15, 16, *random.Random(2).sample(range(17, len(whole)), 20)]:
+        path.write_bytes(whole[:length])
+        with pytest.raises(SidecarDamaged, match=r"products\.faiss is damaged"):
+            Sidecar(path, identity())
+
+
+@pytest.mark.parametrize(
+    "change", [{"model": "other"}, {"weights": "x"}, {"preprocessing": "pad 8"}, {"metric": "l2"}]
+)
+@pytest.mark.parametrize("saved", [True, False])
+def test_another_identity_is_refused_with_both_values(path, change, saved):
+    ids, data = vectors(5)
+    with SidecarWriter(path, identity()) as index:
+        index.add(ids, data)
+        if saved:
+            index.save()
+    with pytest.raises(SidecarMismatch) as caught:
+        Sidecar(path, identity(**change))
+    ((name, value),) = change.items()
+    assert repr(value) in str(caught.value)
+    assert repr(identity().as_dict()[name]) in str(caught.value)
+
+
+def test_a_missing_file_is_named(path):
+    with pytest.raises(SidecarMissing, match=r"shop\.products\.faiss is missing in"):
+        Sidecar(path, identity())
+
+
+def test_a_full_disk_takes_nothing_away(path):
+    """RLIMIT_FSIZE lets a write fail at any byte, as a full disk does."""
+    ids, data = vectors(400)
+    with SidecarWriter(path, identity()) as index:
+        index.add(ids[:100], data[:100])
+        index.save()
+    code = f"""
+        import resource, numpy as np
+        from pathlib import Path
+        from datasette_image_search.vector_index import Identity, SidecarWriter
+        import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})
+        from test_vector_index import identity, vectors
+        ids, data = vectors(400)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+        failures = 0
+        with SidecarWriter(Path({str(path)!r}), identity()) as index:
+            for start in range(100, 400, 50):
+                try:
+                    index.add(ids[start:start + 50], data[start:start + 50])
+                except OSError:
+                    failures += 1
+            try:
+                index.save()
+            except Exception:
+                failures += 1
+        print(failures)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True
+    )
+    assert int(done.stdout) > 1, done.stderr
+    reader = Sidecar(path, identity())
+    assert reader.contains(ids[:100]).all()
+    assert reader.search(data[:1], 1)[0].ids.tolist() == [ids[0]]
+    assert not list(path.parent.glob("*-partial"))
+    with SidecarWriter(path, identity()) as index:
+        index.add(ids[100:], data[100:])
+        index.save()
+    assert len(reader) == 400
