@@ -16,7 +16,108 @@ def register_commands(cli):
 
 
 @hookimpl
+def startup(datasette):
+    from datasette.utils import StartupError
+
+    from .errors import ImageSearchError
+    from .web import settings
+
+    try:
+        settings.check(datasette)
+    except ImageSearchError as error:
+        raise StartupError(str(error)) from None
+
+
+@hookimpl
 def prepare_connection(conn, database, datasette):
     from . import sql_functions
+    from .web import uploads
 
-    sql_functions.register(conn)
+    sql_functions.register(conn, uploads.remembered(datasette, database))
+
+
+@hookimpl
+def register_routes():
+    from .web.views import routes
+
+    return routes()
+
+
+@hookimpl
+def asgi_wrapper():
+    from .web import visit
+
+    return visit.asgi
+
+
+@hookimpl
+def render_cell(datasette, database, table, row, column, value):
+    from .web import cells
+
+    return cells.cell(datasette, database, table, row, column, value)
+
+
+@hookimpl
+def table_actions(datasette, database, table):
+    from .web import cells
+
+    return lambda: cells.table_menu(datasette, database, table)
+
+
+@hookimpl
+def row_actions(datasette, database, table, row):
+    from .web import cells
+
+    return lambda: cells.row_menu(datasette, database, table, row)
+
+
+@hookimpl
+def menu_links(datasette):
+    from .web import cells
+
+    return lambda: cells.main_menu(datasette)
+
+
+@hookimpl
+def extra_css_urls(datasette, view_name, database, table):
+    from .web import assets
+
+    return lambda: assets.css(datasette, view_name, database, table)
+
+
+@hookimpl
+def extra_js_urls(view_name):
+    from .web import assets
+
+    return assets.js(view_name)
+
+
+@hookimpl
+def skip_csrf(scope):
+    from .web.views import is_upload
+
+    return is_upload(scope)
+
+
+# Permissions: the first hook is asked by Datasette 0.65, the others by 1.0.
+
+
+@hookimpl
+def permission_allowed(actor, action, resource):
+    from .web import permissions
+
+    return permissions.hides_table(actor, action, resource)
+
+
+@hookimpl
+def register_actions():
+    from .web import versions
+
+    return [versions.upload_action()]
+
+
+@hookimpl
+def permission_resources_sql(datasette, actor, action):
+    from .web import versions
+
+    return versions.permission_rules(datasette, actor, action)

@@ -18,7 +18,8 @@ from .query_pictures import weights_argument
 from .reading import Read, Reader
 from .search import identity_of
 
-DEFAULT_BATCH = 32
+# What a network says suits its device; this for one that says nothing.
+DEFAULT_BATCH = 16
 # Rows that needed no network are written down at least this often.
 _FLUSH_ROWS = 500
 _COLUMN_NAMES = ("picture", "image", "photo", "path", "file", "filename", "img", "url", "image_url")
@@ -225,11 +226,10 @@ class _Embedding:
         self.rows = Rows(conn, record)
         self.sources = Sources(record.root_path(conn), allow_private=options.allow_private_urls)
         self.summary = Summary()
-        self._batch_size = options.batch_size or DEFAULT_BATCH
         self._batch: list[Read] = []  # decoded, waiting for the network
         self._waiting: dict[int, list[Outcome]] = {}  # rows whose picture is in the batch
         self._outcomes: list[Outcome] = []  # rows whose fate is known
-        self._network: models.LoadedModel | None = None
+        self._loaded: models.LoadedModel | None = None
 
     def run(self) -> Summary:
         self._forget_gone()
@@ -301,7 +301,7 @@ class _Embedding:
             self._waiting[read.picture] = [outcome]
             self._batch.append(read)
         self.progress.advance(1)
-        if len(self._batch) >= self._batch_size:
+        if self._batch and len(self._batch) >= self._batch_size():
             self._embed_batch()
         if len(self._outcomes) >= _FLUSH_ROWS:
             self._write_down()
@@ -310,19 +310,23 @@ class _Embedding:
         if not self._batch:
             return
         pixels = np.stack([read.prepared.pixels for read in self._batch])
-        vectors = self._embed(pixels)
+        vectors = self._network().embed(pixels)
         # Vectors first: a row must never point to a vector that is not on disk.
         self.index.add(np.array([read.picture for read in self._batch], np.int64), vectors)
         self._write_down()
         self.index.save_if_due()
 
-    def _embed(self, pixels: np.ndarray) -> np.ndarray:
-        if self._network is None:
+    def _batch_size(self) -> int:
+        return self.options.batch_size or getattr(self._network(), "batch_size", DEFAULT_BATCH)
+
+    def _network(self) -> models.LoadedModel:
+        """Loaded with the first picture that needs it: while it loads, threads read on."""
+        if self._loaded is None:
             folder = Path(catalog.database_path(self.conn)).parent
             name = self.options.weights or weights_argument(self.record.weights_name, folder)
             weights = self.model.find_weights(name)
-            self._network = self.model.load(weights, self.options.device, self.options.precision)
-        return self._network.embed(pixels)
+            self._loaded = self.model.load(weights, self.options.device, self.options.precision)
+        return self._loaded
 
     def _write_down(self) -> None:
         """Commit what is known of rows, and the batch whose vectors are on disk."""

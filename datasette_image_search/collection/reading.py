@@ -14,7 +14,7 @@ from ..errors import ImageSearchError
 from ..sources import Sources
 
 # Enough to keep a network fed, few enough that memory does not grow with the table.
-AHEAD = 64
+AHEAD = 128
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,114 @@
+"""Opening a picture's file: which formats, how large, and why not."""
+
+from __future__ import annotations
+
+import math
+from typing import BinaryIO
+
+from PIL import Image, ImageFile
+
+from ..errors import PictureError
+
+# Only what people keep pictures in: each further decoder is a door.
+# JPEG stands for MPO too: Pillow opens both by the same door.
+FORMATS = (
+    "JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000", "PPM", "ICO"
+)  # fmt: skip
+# As decoded: Pillow keeps RGB in 4 bytes a pixel, and warns of bombs from 89.4 million on.
+MAX_PIXELS = 89_000_000
+# These decoders hold several copies of a picture while they work.
+_COSTLY_FORMATS, _COSTLY_MAX_PIXELS = ("WEBP", "JPEG2000"), MAX_PIXELS // 2
+# Each pass of a progressive JPEG visits every pixel, and may cost the file but a few bytes.
+_MAX_PASSED_PIXELS = 100 * MAX_PIXELS
+
+
+def open_picture(file: BinaryIO) -> ImageFile.ImageFile:
+    """Like ``Image.open``, whose limit is a global of the process, and knows no formats.
+
+    Its limit would also refuse the pictures of today's phones, which are decoded at an
+    eighth of their size and harm nobody.
+    """
+    Image.init()
+    start = file.read(512)
+    for format in FORMATS:
+        opener, accepts = Image.OPEN.get(format, (None, None))
+        if opener is None or accepts(start[:16].ljust(16, b"\0")) is not True:
+            continue
+        file.seek(0)
+        try:
+            return opener(file, "")
+        except Exception as error:
+            raise refusal(error, format, opened=False) from None
+    raise PictureError(f"this is not a picture: {_what_it_is(start)}.")
+
+
+def refuse_costly(picture: ImageFile.ImageFile, original: tuple[int, int], data: bytes) -> None:
+    """Refuse what would take too much memory or time, before anything is decoded.
+
+    ``picture`` may have been told to decode at a reduced size; ``original`` is the whole.
+    """
+    most = _COSTLY_MAX_PIXELS if picture.format in _COSTLY_FORMATS else MAX_PIXELS
+    large = f"the picture is {original[0]:,} × {original[1]:,} pixels"
+    held = picture.size if _is_decoded_row_by_row(picture, data) else original
+    if math.prod(held) > most:
+        raise PictureError(f"{large}; {most / 10**6:g} million are the most that are decoded.")
+    if "progressive" in picture.info:
+        passes = data.count(b"\xff\xda")
+        if passes * math.prod(original) > _MAX_PASSED_PIXELS:
+            raise PictureError(f"{large} in {passes:,} passes; that would take too long to decode.")
+
+
+def _is_decoded_row_by_row(picture: ImageFile.ImageFile, data: bytes) -> bool:
+    """Is this a JPEG whose decoder never holds all of it at its full size?
+
+    So it is where the first scan has all components, and is not refined by others.
+    """
+    if picture.format != "JPEG" or "progressive" in picture.info:
+        return False
+    scan = data[: picture.fp.tell()][-8 - 2 * picture.layers :]  # Pillow stops behind it
+    return scan[:2] == b"\xff\xda" and scan[4] == picture.layers
+
+
+def refusal(error: Exception, format: str, *, opened: bool = True) -> PictureError:
+    """What a decoder raised, as a sentence: its own words are for programmers."""
+    text = str(error).lower()
+    if isinstance(error, MemoryError):
+        return PictureError("the picture needs more memory than there is.")
+    if isinstance(error, Image.DecompressionBombError):
+        return PictureError(
+            f"the picture has far more than {MAX_PIXELS / 10**6:g} million pixels, "
+            "the most that are decoded."
+        )
+    if isinstance(error, NotImplementedError) or any(
+        word in text for word in ("unsupported", "not supported", "unknown", "cannot handle")
+    ):
+        return PictureError(f"the picture is a {format} of a kind that Pillow cannot read.")
+    if "text chunk" in text or "max_text" in text:
+        return PictureError(f"the picture is a {format} with a text larger than is read.")
+    if not opened:
+        return PictureError(
+            f"this is not a picture: it begins like a {format}, but cannot be read as one."
+        )
+    if isinstance(error, EOFError) or "truncated" in text or "end of file" in text:
+        return PictureError(f"the picture is damaged: the {format} ends too early.")
+    if "checksum" in text:
+        return PictureError(f"the picture is damaged: the {format} has a wrong checksum.")
+    return PictureError(f"the picture is damaged: the {format} cannot be decoded.")
+
+
+def _what_it_is(start: bytes) -> str:
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if b"<svg" in text:
+        return "it looks like an SVG drawing"
+    for mark, name in (
+        (b"<!doctype html", "an HTML page"),
+        (b"<html", "an HTML page"),
+        (b"<?xml", "an XML document"),
+        (b"%pdf", "a PDF document"),
+        (b"pk\x03\x04", "a zip archive"),
+    ):
+        if text.startswith(mark):
+            return f"it looks like {name}"
+    if start[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
+        return "it looks like HEIC, which Pillow cannot read"
+    return "no known format begins like this file"

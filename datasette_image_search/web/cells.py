@@ -1,0 +1,149 @@
+"""The picture column on Datasette's own pages, and our entries in its menus."""
+
+from __future__ import annotations
+
+from datasette.utils import is_url
+from markupsafe import Markup
+
+from . import collections, filters, links, visit
+
+_CELL = Markup(
+    '<div class="image-search-cell">'
+    '<a class="image-search-cell-link" href="{url}" rel="nofollow">{picture}'
+    '<span class="image-search-cell-label">Find similar'
+    '<span class="image-search-hidden"> to {row}</span></span></a>'
+    '<span class="image-search-cell-value">{value}</span></div>'
+)
+_IMAGE = Markup('<img src="{src}" alt="" loading="lazy" decoding="async">')
+_NO_IMAGE = Markup('<span class="image-search-none" aria-hidden="true"></span>')
+
+
+def cell(datasette, database: str, table: str | None, row, column: str, value):
+    """For ``render_cell``: None at once, or a coroutine, for cells that may be a picture's."""
+    if table is None:
+        return None
+    known = visit.current().collections.get(database)
+    if known is not None and not any(record.table_name == table for record in known):
+        return None
+    return _cell(datasette, database, table, row, column, value)
+
+
+async def _cell(datasette, database, table, row, column, value):
+    db = datasette.get_database(database)
+    records = await collections.known_of_table(db, table)
+    for record in records:
+        if _is_its_cell(record, database, row, column):
+            return await _picture_cell(datasette, db, records, record, row, column, value)
+    return None
+
+
+def _is_its_cell(record, database: str, row, column: str) -> bool:
+    """The picture column; where that is the table's key, also the column beside it.
+
+    A table page shows a single key as a link without asking plugins. A row page does
+    ask, and then the picture is not shown twice.
+    """
+    place = (database, record.table_name)
+    key_cells = visit.current().key_cells
+    if column == record.column_name:
+        key_cells.add(place)
+        return True
+    if record.key_columns != (record.column_name,) or place in key_cells:
+        return False
+    return column == next((name for name in _names(row) if name != record.column_name), None)
+
+
+async def _picture_cell(datasette, db, records, record, row, column, value):
+    try:
+        key = tuple(_plain(row[name]) for name in record.key_columns)
+    except (KeyError, IndexError):
+        return None
+
+    def preview(conn):
+        from ..catalog import Rows
+
+        return Rows(conn, record).preview(key)
+
+    picture, has_thumbnail = await db.execute_fn(preview)
+    if picture is None:
+        return None
+    name = None if record == records[0] else record.name
+    table, path = record.table_name, links.row_path(key)
+    image = _NO_IMAGE
+    if has_thumbnail:
+        source = links.thumbnail(datasette, db.name, table, key, picture, name)
+        image = _IMAGE.format(src=source)
+    return _CELL.format(
+        url=search_url(datasette, db.name, table, path, name),
+        picture=image,
+        row=path,
+        value=_value(datasette, db.name, table, path, column, _plain(value)),
+    )
+
+
+def _names(row) -> list[str]:
+    return list(row.keys())  # a sqlite3.Row iterates over its values
+
+
+def _plain(value):
+    """A value; of a foreign key that Datasette has given a label, the key."""
+    return value["value"] if isinstance(value, dict) else value
+
+
+def _value(datasette, database, table, path, column, value) -> Markup | str:
+    """What the column holds, small, as Datasette would have shown it."""
+    if isinstance(value, bytes):
+        blob = datasette.urls.row_blob(database, table, path, column)
+        return Markup('<a class="blob-download" href="{}">{:,} bytes</a>').format(blob, len(value))
+    if isinstance(value, str) and is_url(value.strip()):
+        return Markup('<a href="{}">{}</a>').format(value.strip(), value.strip())
+    return "" if value is None else str(value)
+
+
+def search_url(
+    datasette, database: str, table: str, path: str | None, collection: str | None = None
+) -> str:
+    """The search page, from a row or not, with the filters of the page one is on."""
+    own = [("_similar", path), ("_collection", collection)]
+    given = [(key, value) for key, value in own if value is not None]
+    kept = filters.carried(visit.current().query_string)
+    return links.search(datasette, database, table, [*given, *kept])
+
+
+# -- menus ------------------------------------------------------------------------------
+
+
+async def table_menu(datasette, database: str, table: str) -> list[dict]:
+    if not await collections.known_of_table(datasette.get_database(database), table):
+        return []
+    return [
+        {
+            "href": search_url(datasette, database, table, None),
+            "label": "Find similar pictures",
+            "description": "Search this table by a picture.",
+        }
+    ]
+
+
+async def row_menu(datasette, database: str, table: str, row) -> list[dict]:
+    records = await collections.known_of_table(datasette.get_database(database), table)
+    try:
+        key = tuple(_plain(row[name]) for name in records[0].key_columns) if records else None
+    except (KeyError, IndexError):
+        key = None
+    if key is None:
+        return []
+    return [
+        {
+            "href": links.search(datasette, database, table, [("_similar", links.row_path(key))]),
+            "label": "Find similar pictures",
+            "description": "Rows whose pictures look like this one's.",
+        }
+    ]
+
+
+async def main_menu(datasette) -> list[dict]:
+    for db in datasette.databases.values():
+        if await db.table_exists("image_search_collections"):
+            return [{"href": links.overview(datasette), "label": "Image search"}]
+    return []

@@ -1,0 +1,45 @@
+"""The addresses of our own pages, with Datasette's base_url in front."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from datasette.utils import tilde_decode, tilde_encode
+
+Pairs = list[tuple[str, str]]
+
+
+def row_path(key: tuple) -> str:
+    """A row as Datasette's URLs name it: ``7``, ``a~2Fb``, ``a,b``."""
+    return ",".join(tilde_encode(str(value)) for value in key)
+
+
+def from_row_path(path: str, key_columns: tuple[str, ...]) -> str:
+    """A row path as ``Collection.key_of`` takes it: a single value comes decoded."""
+    return tilde_decode(path) if len(key_columns) == 1 else path
+
+
+def overview(datasette) -> str:
+    return str(datasette.urls.path("/-/image-search"))
+
+
+def search(datasette, database: str, table: str, pairs: Pairs = (), format: str = "") -> str:
+    path = f"{datasette.urls.table(database, table)}/-/image-search{format}"
+    return f"{path}?{urlencode(pairs)}" if pairs else path
+
+
+def row(datasette, database: str, table: str, key: tuple) -> str:
+    return f"{datasette.urls.table(database, table)}/{row_path(key)}"
+
+
+def thumbnail(
+    datasette, database: str, table: str, key: tuple, picture: int, collection: str | None
+) -> str:
+    """The address changes with the picture, so that a browser may keep what it has."""
+    path = f"{datasette.urls.table(database, table)}/-/image-search/thumbnail/{row_path(key)}"
+    pairs = [("_collection", collection)] if collection else []
+    return f"{path}?{urlencode([*pairs, ('_picture', version(picture))])}"
+
+
+def version(picture: int) -> str:
+    return f"{picture:x}"

@@ -1,0 +1,265 @@
+"""What the search page shows, made ready for its template and for its JSON."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, replace
+
+from ..errors import NotFound
+from . import filters, links, permissions, search, sql_query, uploads, versions
+from .filters import Conditions
+from .settings import Settings, megabytes
+
+DEFAULT_SIZE = 24
+
+
+@dataclass(frozen=True)
+class Place:
+    """A table, seen by somebody: what every answer about it needs to know."""
+
+    datasette: object
+    request: object
+    db: object
+    table: str
+    records: list
+    record: object | None
+    settings: Settings
+
+    @property
+    def database(self) -> str:
+        return self.db.name
+
+    @property
+    def collection_name(self) -> str | None:
+        """The collection's name for a URL; None for the one that is meant anyway."""
+        return None if self.record in (None, *self.records[:1]) else self.record.name
+
+    @property
+    def filters(self) -> links.Pairs:
+        return filters.carried(self.request.query_string)
+
+    def link(self, *own: tuple[str, str | int | None], pairs=None, format: str = "") -> str:
+        """This page with other parameters of ours, in the same collection, with filters."""
+        mine = [*own, ("_collection", self.collection_name)]
+        kept = self.filters if pairs is None else pairs
+        given = [(key, str(value)) for key, value in mine if value is not None]
+        return links.search(self.datasette, self.database, self.table, [*given, *kept], format)
+
+    def thumbnail(self, row: search.Row) -> str | None:
+        if not row.has_thumbnail:
+            return None
+        return links.thumbnail(
+            self.datasette, self.database, self.table, row.key, row.picture, self.collection_name
+        )
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked: a row path, or an uploaded picture's token; or neither yet."""
+
+    similar: str | None = None
+    token: str | None = None
+    size: int = DEFAULT_SIZE
+
+    @property
+    def is_asked(self) -> bool:
+        return self.similar is not None or self.token is not None
+
+    @property
+    def own(self) -> list[tuple[str, str | None]]:
+        return [("_similar", self.similar), ("_upload", self.token)]
+
+    def as_json(self) -> dict | None:
+        return {key: value for key, value in self.own if value is not None} or None
+
+
+@dataclass(frozen=True)
+class Found:
+    answer: search.Answer
+    conditions: Conditions
+    upload: uploads.Upload | None
+
+
+async def find(place: Place, question: Question) -> Found:
+    """Put the question to the place's collection, under the table page's filters."""
+    datasette, request = place.datasette, place.request
+    upload = None
+    if question.similar is None and question.token is not None:
+        upload = uploads.of(datasette).find(place.database, place.record.name, question.token)
+    conditions = await filters.conditions(datasette, request, place.database, place.table)
+    answer = await search.ask(
+        datasette,
+        place.db,
+        place.record,
+        similar=question.similar,
+        upload=upload,
+        size=question.size,
+        conditions=conditions,
+    )
+    return Found(answer, conditions, upload)
+
+
+# -- JSON -------------------------------------------------------------------------------
+
+
+def as_json(place: Place, question: Question, found: Found) -> dict:
+    """The matches with their whole rows, as the design promises them."""
+    return {
+        "ok": True,
+        "database": place.database,
+        "table": place.table,
+        "model": place.record.model,
+        "metric": place.record.metric,
+        "query": question.as_json(),
+        "rows": [_json_row(place, row) for row in found.answer.rows if row.match],
+        "next": None,
+        "next_url": None,
+        "truncated": found.answer.truncated and question.is_asked,
+    }
+
+
+def _json_row(place: Place, row: search.Row) -> dict:
+    thumbnail = place.thumbnail(row)
+    return {
+        **row.values,
+        "_rank": row.match.rank,
+        "_score": row.match.score,
+        "_distance": row.match.distance,
+        "_thumbnail": thumbnail and place.datasette.absolute_url(place.request, thumbnail),
+    }
+
+
+def sentence(error: Exception | str) -> str:
+    """Errors may begin in lower case, for the command line; on a page sentences do not."""
+    text = str(error)
+    first = text.partition(" ")[0]
+    is_word = (first.isalpha() and len(first) > 2) or first == "a"  # no file's name, no "k"
+    return text[:1].upper() + text[1:] if is_word else text
+
+
+# -- HTML -------------------------------------------------------------------------------
+
+
+async def as_html(
+    place: Place, question: Question, found: Found | None, error: Exception | None = None
+) -> str:
+    """The page; without ``found`` it says the ``error`` and what can still be done."""
+    context = {
+        "database": place.database,
+        "database_color": versions.database_color(place.db),
+        "table": place.table,
+        "table_url": place.datasette.urls.table(place.database, place.table),
+        "heading": "Find similar pictures",
+        "is_asked": question.is_asked,
+        "error": error and sentence(error),
+        "is_missing": isinstance(error, NotFound),
+        "asked": None,
+        "cards": [],
+        "collections": _collections(place, question),
+        "filters": _filters(place, question),
+        "upload": await _upload_form(place),
+        "start_url": place.link(pairs=[]) if error and place.record else None,
+    }
+    if found:
+        context.update(await _with_matches(place, question, found))
+    return await place.datasette.render_template(
+        "image_search.html", context, request=place.request, view_name="image_search"
+    )
+
+
+async def _with_matches(place: Place, question: Question, found: Found) -> dict:
+    answer = found.answer
+    label_column = await place.db.label_column_for_table(place.table)
+    asked = None
+    if answer.asked:
+        asked = _card(place, answer.asked, label_column)
+    elif found.upload:
+        asked = {"label": "your picture", "thumbnail": _inline(found.upload.thumbnail)}
+    more = None
+    if answer.truncated and question.size < place.settings.max_k:
+        size = min(2 * question.size, place.settings.max_k)
+        more = place.link(*question.own, ("_size", size))
+    may_edit_sql = question.is_asked and await versions.can_execute_sql(
+        place.datasette, place.request.actor, place.database
+    )
+    own_size = ("_size", question.size if question.size != DEFAULT_SIZE else None)
+    return {
+        **({"heading": f"Similar to {asked['label']}"} if asked else {}),
+        "asked": asked,
+        "why_none": answer.why_none and sentence(answer.why_none),
+        "cards": [_card(place, row, label_column) for row in answer.rows],
+        "more_url": more,
+        "json_url": place.link(*question.own, own_size, format=".json"),
+        "sql_url": _sql_url(place, question, found) if may_edit_sql else None,
+        "record": place.record,
+        "pictures": answer.pictures,
+    }
+
+
+def _card(place: Place, row: search.Row, label_column: str | None) -> dict:
+    label = row.values.get(label_column) if label_column else None
+    if label in (None, "") or isinstance(label, bytes):
+        label = ", ".join(str(value) for value in row.key)
+    return {
+        "label": str(label),
+        "row_url": links.row(place.datasette, place.database, place.table, row.key),
+        "similar_url": place.link(("_similar", links.row_path(row.key))),
+        "thumbnail": place.thumbnail(row),
+        "score": None if row.match is None else row.match.score,
+        "distance": None if row.match is None else row.match.distance,
+    }
+
+
+def _inline(thumbnail: bytes | None) -> str | None:
+    # An upload's thumbnail has no address of its own: it goes when it is forgotten.
+    encoded = thumbnail and base64.b64encode(thumbnail).decode("ascii")
+    return encoded and f"data:image/jpeg;base64,{encoded}"
+
+
+def _sql_url(place: Place, question: Question, found: Found) -> str:
+    similar = question.similar
+    if similar is not None:
+        similar = links.from_row_path(similar, place.record.key_columns)
+    return sql_query.url(
+        place.datasette,
+        place.database,
+        place.record,
+        similar=similar,
+        token=question.token,
+        size=question.size,
+        conditions=found.conditions,
+        pictures=found.answer.pictures,
+    )
+
+
+def _collections(place: Place, question: Question) -> list[dict]:
+    """The other ways to look at the same pictures; an upload belongs to one of them."""
+    if len(place.records) < 2:
+        return []
+    return [
+        {
+            "name": record.name,
+            "title": f"{record.model}, {record.metric}, {record.column_name}",
+            "is_current": record == place.record,
+            "url": replace(place, record=record).link(("_similar", question.similar)),
+        }
+        for record in place.records
+    ]
+
+
+def _filters(place: Place, question: Question) -> list[dict]:
+    return [
+        {"text": text, "remove_url": place.link(*question.own, pairs=left)}
+        for text, left in filters.in_words(place.filters)
+    ]
+
+
+async def _upload_form(place: Place) -> dict | None:
+    """Where a picture may be sent, or None for those who may not."""
+    allowed = place.record is not None and await permissions.can_upload(
+        place.datasette, place.request.actor, place.database, place.table
+    )
+    if not allowed:
+        return None
+    most = place.settings.max_upload_bytes
+    return {"url": place.link(), "most": most, "most_in_words": megabytes(most)}

@@ -1,0 +1,67 @@
+"""Who may see and do what: exactly what the table page would show, and no more."""
+
+from __future__ import annotations
+
+import re
+
+from datasette import Forbidden, NotFound
+from datasette.utils import actor_matches_allow, tilde_decode
+
+from . import versions
+from .settings import settings
+
+_CATALOG_TABLE = re.compile(r"image_search_(migrations|folders|collections|pictures|rows_\d+)$")
+
+
+async def visible_table(datasette, request):
+    """(database, name of the table) of a request's URL.
+
+    What the actor may not see is answered like what is not there. Only where the whole
+    instance is closed, whatever the table, the answer is "forbidden": there a login
+    plugin wants to be asked.
+    """
+    table = tilde_decode(request.url_vars["table"])
+    try:
+        db = datasette.get_database(route=tilde_decode(request.url_vars["database"]))
+    except KeyError:
+        db = None
+    if (
+        db is not None
+        and await versions.can_view_table(datasette, request.actor, db.name, table)
+        and (await db.table_exists(table) or await db.get_view_definition(table))
+    ):
+        return db, table
+    if not await versions.can_view_instance(datasette, request.actor):
+        raise Forbidden("You do not have permission to view this table")
+    raise NotFound("Table not found")
+
+
+async def can_upload(datasette, actor, database: str, table: str) -> bool:
+    """The action ``image-search-upload`` and the plugin's ``allow_upload`` both say yes."""
+    if not actor_matches_allow(actor, settings(datasette, database, table).allow_upload):
+        return False
+    return await versions.can_upload(datasette, actor, database, table)
+
+
+def same_origin(request) -> bool:
+    """Did a page of ours send this, or no browser at all? As Datasette 1.0 decides it.
+
+    Its cookie goes along with what other sites make a browser send; a token in the
+    Authorization header does not.
+    """
+    headers = request.headers
+    bearer = headers.get("authorization", "").lower().startswith("bearer ")
+    if bearer and "cookie" not in headers:
+        return True
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site in ("same-origin", "none")
+    origin = headers.get("origin")
+    return origin is None or origin.partition("://")[2].lower() == request.host.lower()
+
+
+def hides_table(actor, action: str, resource) -> bool | None:
+    """0.65: False for the catalog's own tables, which name rows of every other."""
+    if action == "view-table" and _CATALOG_TABLE.match(resource[1]) and not versions.is_root(actor):
+        return False
+    return None

@@ -1,0 +1,138 @@
+"""One question put to a collection on a read connection, with the rows it answers."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, field
+
+from datasette.utils import sqlite_timelimit
+
+from ..errors import CatalogError, ImageSearchError, UsageError
+from .filters import Conditions
+from .links import from_row_path
+from .uploads import Upload
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table as it is shown: its key, its values, its picture."""
+
+    key: tuple
+    values: dict
+    picture: int | None
+    has_thumbnail: bool
+    match: object = None  # a Match, where the row is an answer
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``rows`` in match order; ``truncated`` when more would match.
+
+    ``asked`` is the row asked about, if it was one; ``why_none`` a sentence where that
+    row has no picture to compare.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    truncated: bool = False
+    asked: Row | None = None
+    why_none: str | None = None
+    pictures: int = 0
+
+
+async def ask(
+    datasette, db, record, *, similar: str | None, upload: Upload | None,
+    size: int, conditions: Conditions,
+) -> Answer:  # fmt: skip
+    """The ``size`` rows most like row ``similar`` (a row path) or ``upload``.
+
+    With neither, the first rows that have a picture: something to start from.
+    """
+    limit_ms = datasette.sql_time_limit_ms
+
+    def work(conn: sqlite3.Connection) -> Answer:
+        from ..collection import Collection
+
+        collection = Collection.open(conn, record.name)
+        pictures = len(collection.index)  # a sidecar is read before the clock starts
+        try:
+            with sqlite_timelimit(conn, limit_ms):
+                return _answer(collection, pictures, similar, upload, size, conditions)
+        except sqlite3.Error as error:
+            raise _plainly(error, limit_ms, conditions) from error
+
+    return await db.execute_fn(work)
+
+
+def _answer(collection, pictures, similar, upload, size, conditions) -> Answer:
+    where, parameters = conditions.where, conditions.parameters
+    asked = None
+    if similar is not None:
+        path = from_row_path(similar, collection.record.key_columns)
+        asked = read_row(collection, collection.key_of(path))
+        vector = collection.vector_of(asked.key)
+        if vector is None:
+            reason = collection.why_no_picture(asked.key)
+            return Answer(asked=asked, why_none=reason, pictures=pictures)
+    elif upload is not None:
+        vector = upload.vector
+    else:
+        keys = collection.rows.first(size + 1, where, parameters)
+        rows = [read_row(collection, key) for key in keys]
+        return Answer(rows[:size], len(rows) > size, pictures=pictures)
+    from ..collection import MAX_K
+
+    without = asked.key if asked else None
+    wanted = min(size + 1, MAX_K)
+    matches = collection.similar_to_vector(vector, wanted, where, parameters, without)
+    rows = [read_row(collection, match.key, match) for match in matches[:size]]
+    return Answer(rows, len(matches) > size, asked, pictures=pictures)
+
+
+def read_row(collection, key: tuple, match=None) -> Row:
+    """One row with all its columns (and ``rowid``, where that is its key)."""
+    from ..catalog import quote
+
+    record = collection.record
+    extra = "rowid, " if record.key_columns == ("rowid",) else ""
+    test = " and ".join(f"{quote(column)} = ?" for column in record.key_columns)
+    cursor = collection.conn.execute(
+        f"select {extra}* from {quote(record.table_name)} where {test}", key
+    )
+    names = [column[0] for column in cursor.description]
+    values = dict(zip(names, cursor.fetchone() or [None] * len(names), strict=True))
+    picture, has_thumbnail = collection.rows.preview(key)
+    return Row(key, values, picture, has_thumbnail, match)
+
+
+def _plainly(error: sqlite3.Error, limit_ms: int, conditions: Conditions):
+    text = str(error)
+    if text == "interrupted":
+        return UsageError(
+            f"The search took longer than {limit_ms:,} ms, the most this server allows: "
+            "try fewer or simpler filters."
+        )
+    if conditions.where and isinstance(error, sqlite3.OperationalError):
+        return UsageError(f"SQLite cannot use these filters: {text}.")
+    return CatalogError(f"SQLite says: {text}.")
+
+
+async def cover(datasette, db, record, most: int = 4) -> tuple[int | None, list[Row]]:
+    """(how many pictures, the first rows with a thumbnail) of a collection.
+
+    Nothing of it is needed to search: what fails or takes too long is left out.
+    """
+
+    def work(conn: sqlite3.Connection):
+        from ..collection import Collection
+
+        try:
+            collection = Collection.open(conn, record.name)
+            pictures = len(collection.index)
+            with sqlite_timelimit(conn, datasette.sql_time_limit_ms):
+                keys = collection.rows.first(most)
+                rows = [read_row(collection, key) for key in keys]
+            return pictures, [row for row in rows if row.has_thumbnail]
+        except (ImageSearchError, sqlite3.Error):
+            return None, []
+
+    return await db.execute_fn(work)

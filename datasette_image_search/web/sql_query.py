@@ -1,0 +1,55 @@
+"""The page's matches as one SQL query, for "View and edit SQL"."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from datasette.utils import escape_sqlite
+
+from . import versions
+from .filters import Conditions
+
+# What the SQL functions take for k at most: filtered in SQL, the search comes first.
+_DEEPEST = 10_000
+
+
+def url(
+    datasette, database: str, record, *, similar: str | None, token: str | None,
+    size: int, conditions: Conditions, pictures: int,
+) -> str:  # fmt: skip
+    """The SQL editor with the query in it, and its named parameters as fields to change."""
+    sql = query(record, "similar" if similar is not None else "upload", size, conditions, pictures)
+    asked = {"similar": similar} if similar is not None else {"upload": token}
+    pairs = {"sql": sql, **asked, **conditions.parameters}
+    return f"{versions.query_path(datasette, database)}?{urlencode(pairs)}"
+
+
+def query(record, parameter: str, size: int, conditions: Conditions, pictures: int) -> str:
+    """``parameter`` names what is asked: ``similar``, a row, or ``upload``, a token.
+
+    The functions know no filters, so that with filters the query looks deep and then
+    keeps ``size``. Beyond 10,000 pictures it says that it does not look at all of them.
+    """
+    function = "similar_images" if parameter == "similar" else "similar_to_upload"
+    table = escape_sqlite(record.table_name)
+    on = "\n  and ".join(
+        f"p.{escape_sqlite(key)} = m.value ->> {_text(key)}" for key in record.key_columns
+    )
+    rowid = "rowid, " if record.key_columns == ("rowid",) else ""
+    depth, rows, note = size, table, ""
+    if conditions.where:
+        depth = min(max(pictures, size), _DEEPEST)
+        rows = f"(\n  select {rowid}*\n  from {table}\n  where {conditions.where}\n)"
+        if pictures > _DEEPEST:
+            note = f"-- filtered among the {_DEEPEST:,} nearest of {pictures:,} pictures\n"
+    return (
+        f"{note}select {'p.rowid, ' if rowid else ''}p.*, "
+        "m.value ->> 'score' as score, m.value ->> 'distance' as distance\n"
+        f"from json_each({function}({_text(record.name)}, :{parameter}, {depth})) as m\n"
+        f"join {rows} as p\n  on {on}\n"
+        f"order by m.key\nlimit {size}"
+    )
+
+
+def _text(value: str) -> str:
+    return "'{}'".format(value.replace("'", "''"))

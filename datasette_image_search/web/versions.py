@@ -1,0 +1,112 @@
+"""What differs between Datasette 0.65 and 1.0. No other module asks which it is."""
+
+from __future__ import annotations
+
+from datasette.app import Datasette
+
+UPLOAD = "image-search-upload"
+
+_HAS_ACTIONS = hasattr(Datasette, "allowed")  # since 1.0
+
+
+# -- what an actor may do -------------------------------------------------------------
+
+
+async def can_view_instance(datasette, actor) -> bool:
+    if _HAS_ACTIONS:
+        return await datasette.allowed(action="view-instance", actor=actor)
+    return await datasette.permission_allowed(actor, "view-instance", default=True)
+
+
+async def can_view_table(datasette, actor, database: str, table: str) -> bool:
+    """As the table page decides it, with what falls through from database and instance."""
+    if _HAS_ACTIONS:
+        return await datasette.allowed(
+            action="view-table", resource=_table(database, table), actor=actor
+        )
+    visible, _ = await datasette.check_visibility(
+        actor,
+        permissions=[
+            ("view-table", (database, table)),
+            ("view-database", database),
+            "view-instance",
+        ],
+    )
+    return visible
+
+
+async def can_execute_sql(datasette, actor, database: str) -> bool:
+    if _HAS_ACTIONS:
+        from datasette.resources import DatabaseResource
+
+        return await datasette.allowed(
+            action="execute-sql", resource=DatabaseResource(database), actor=actor
+        )
+    return await datasette.permission_allowed(actor, "execute-sql", database, default=True)
+
+
+async def can_upload(datasette, actor, database: str, table: str) -> bool:
+    if _HAS_ACTIONS:
+        return await datasette.allowed(action=UPLOAD, resource=_table(database, table), actor=actor)
+    return await datasette.permission_allowed(actor, UPLOAD, (database, table), default=True)
+
+
+def _table(database: str, table: str):
+    from datasette.resources import TableResource
+
+    return TableResource(database=database, table=table)
+
+
+# -- hooks that only 1.0 calls ----------------------------------------------------------
+
+
+def upload_action():
+    """Uploading a picture to search with, as an action that can be granted or denied."""
+    from datasette.permissions import Action
+    from datasette.resources import TableResource
+
+    return Action(
+        name=UPLOAD,
+        description="Search a table by an uploaded picture",
+        resource_class=TableResource,
+        also_requires="view-table",
+    )
+
+
+def permission_rules(datasette, actor, action: str):
+    """Uploading is allowed by default; the catalog's tables are for root alone."""
+    from datasette.permissions import PermissionSQL
+
+    if action == UPLOAD and not datasette.default_deny:
+        return PermissionSQL.allow(reason="searching by an uploaded picture is allowed by default")
+    if action == "view-table" and not (datasette.root_enabled and is_root(actor)):
+        return PermissionSQL(
+            sql="""
+                select database_name as parent, table_name as child, 0 as allow,
+                    'part of datasette-image-search''s catalog' as reason
+                from catalog_tables
+                where table_name in (
+                    'image_search_migrations', 'image_search_folders',
+                    'image_search_collections', 'image_search_pictures'
+                ) or table_name glob 'image_search_rows_[0-9]*'
+            """
+        )
+    return None
+
+
+def is_root(actor) -> bool:
+    return bool(actor) and actor.get("id") == "root"
+
+
+# -- pages --------------------------------------------------------------------------------
+
+
+def query_path(datasette, database: str) -> str:
+    """Where the SQL editor of a database is."""
+    path = str(datasette.urls.database(database))
+    return f"{path}/-/query" if _HAS_ACTIONS else path
+
+
+def database_color(db) -> str:
+    """The colour (rrggbb) that a database's headings bear; 0.65 has one for all."""
+    return getattr(db, "color", "ff0000")

@@ -1,0 +1,202 @@
+"""The routes: the search page and its JSON, uploads, and the list of collections."""
+
+from __future__ import annotations
+
+import json
+
+from datasette import Forbidden, Response
+from datasette.utils import CustomJSONEncoder, add_cors_headers
+from datasette.utils.asgi import Base400
+from datasette.views.base import DatasetteError
+
+from ..errors import Busy, ImageSearchError, UsageError
+from . import collections, links, multipart, page, permissions, uploads, versions
+from .page import DEFAULT_SIZE, Place, Question
+from .settings import Settings, settings
+
+_TABLE = r"^/(?P<database>[^\/\.]+)/(?P<table>[^\/\.]+)/-/image-search"
+
+
+def routes():
+    from .thumbnails import thumbnail
+
+    return [
+        (r"^/-/image-search(?P<format>\.json)?$", overview),
+        (_TABLE + r"(?P<format>\.json)?$", image_search),
+        (_TABLE + r"/thumbnail/(?P<row>[^/]+)$", thumbnail),
+    ]
+
+
+def is_upload(scope) -> bool:
+    """Is this a request that :func:`image_search` guards against other sites itself?"""
+    path = scope.get("path", "").removesuffix(".json")
+    return scope.get("method") == "POST" and path.endswith("/-/image-search")
+
+
+async def image_search(request, datasette):
+    """The search page of one table, and what is sent to it."""
+    wants_json = _wants_json(request)
+    try:
+        response = await _image_search(request, datasette, wants_json)
+    except (Base400, DatasetteError) as error:
+        if not wants_json:
+            raise
+        response = _failure(datasette, error.args[0] if error.args else str(error), error.status)
+    if request.method == "HEAD":
+        response.body = b""
+    return response
+
+
+async def _image_search(request, datasette, wants_json: bool):
+    db, table = await permissions.visible_table(datasette, request)
+    if request.method not in ("GET", "HEAD", "POST"):
+        return _not_allowed(datasette, wants_json)
+    place = Place(datasette, request, db, table, [], None, Settings())
+    question = Question()
+    try:
+        limits = settings(datasette, db.name, table)
+        records = await collections.of_table(db, table)
+        chosen = collections.choose(records, request.args.get("_collection"), db, table)
+        place = Place(datasette, request, db, table, records, chosen, limits)
+        question = _question(request, place)
+        if request.method == "POST":
+            token = await _take_upload(place)
+            question = Question(token=token, size=question.size)
+            if not wants_json:
+                own_size = request.args.get("_size")
+                return Response.redirect(place.link(("_upload", token), ("_size", own_size)), 303)
+        found = await page.find(place, question)
+    except ImageSearchError as error:
+        headers = {"retry-after": "5"} if isinstance(error, Busy) else {}
+        if wants_json:
+            return _failure(datasette, page.sentence(error), error.status, headers)
+        html = await page.as_html(place, question, None, error)
+        return Response.html(html, status=error.status, headers=headers)
+    if wants_json:
+        return _json(datasette, page.as_json(place, question, found))
+    return Response.html(await page.as_html(place, question, found))
+
+
+def _question(request, place: Place) -> Question:
+    similar, token = request.args.get("_similar"), request.args.get("_upload")
+    if similar is not None and token is not None:
+        raise UsageError("Ask for _similar or for _upload, not for both.")
+    return Question(similar or None, token or None, _size(request, place.settings.max_k))
+
+
+def _size(request, most: int) -> int:
+    size = request.args.get("_size")
+    if not size:
+        return min(DEFAULT_SIZE, most)
+    if size == "max":
+        return most
+    number = int(size) if size.isdecimal() and len(size) < 10 else 0
+    if not 1 <= number <= most:
+        raise UsageError(f"_size must be a whole number from 1 to {most}, or max, not {size!r}.")
+    return number
+
+
+async def _take_upload(place: Place) -> str:
+    """Embed the picture in the request's body; a token by which it is remembered."""
+    request, datasette, record = place.request, place.datasette, place.record
+    if not permissions.same_origin(request):
+        raise Forbidden("Pictures are taken from this site's own pages only.")
+    if not await permissions.can_upload(datasette, request.actor, place.database, place.table):
+        raise Forbidden("You do not have permission to search by an uploaded picture.")
+    data = await multipart.read_picture(request, place.settings.max_upload_bytes)
+    vector, thumbnail = await uploads.embed(datasette, place.db, record, data)
+    return uploads.of(datasette).remember(
+        place.database,
+        record.name,
+        vector,
+        thumbnail,
+        seconds=place.settings.upload_seconds,
+        most=settings(datasette).max_uploads,
+    )
+
+
+async def overview(request, datasette):
+    """Every collection whose table the actor may see."""
+    if request.method not in ("GET", "HEAD"):
+        return _not_allowed(datasette, _wants_json(request))
+    found, problems = [], []
+    for db in datasette.databases.values():
+        try:
+            records = await collections.of_database(db)
+        except ImageSearchError as error:
+            problems.append(page.sentence(error))
+            continue
+        for record in records:
+            if await versions.can_view_table(
+                datasette, request.actor, db.name, record.table_name
+            ) and await db.table_exists(record.table_name):
+                found.append((db, record))
+    if not found and not await versions.can_view_instance(datasette, request.actor):
+        if _wants_json(request):
+            return _failure(datasette, "You do not have permission to view this", 403)
+        raise Forbidden("You do not have permission to view this")
+    listed = [await _listed(datasette, db, record) for db, record in found]
+    if _wants_json(request):
+        return _json(datasette, {"ok": True, "collections": listed})
+    html = await datasette.render_template(
+        "image_search_collections.html",
+        {"collections": listed, "problems": problems if found else []},
+        request=request,
+        view_name="image_search_collections",
+    )
+    return Response.html(html)
+
+
+async def _listed(datasette, db, record) -> dict:
+    from .search import cover
+
+    pictures, rows = await cover(datasette, db, record)
+    own = await collections.of_table(db, record.table_name)
+    name = None if record == own[0] else record.name
+    pairs = [("_collection", name)] if name else []
+    return {
+        "database": db.name,
+        "table": record.table_name,
+        "collection": record.name,
+        "column": record.column_name,
+        "model": record.model,
+        "metric": record.metric,
+        "pictures": pictures,
+        "finished": record.finished,
+        "url": links.search(datasette, db.name, record.table_name, pairs),
+        "thumbnails": [
+            links.thumbnail(datasette, db.name, record.table_name, row.key, row.picture, name)
+            for row in rows
+        ],
+    }
+
+
+# -- answers ------------------------------------------------------------------------------
+
+
+def _wants_json(request) -> bool:
+    if request.url_vars.get("format"):
+        return True
+    accept = request.headers.get("accept", "")
+    return request.method == "POST" and accept.startswith("application/json")
+
+
+def _json(datasette, data: dict, status: int = 200, headers: dict | None = None):
+    headers = dict(headers or {})
+    if datasette.cors:
+        add_cors_headers(headers)
+    body = json.dumps(data, cls=CustomJSONEncoder)
+    return Response(
+        body, status=status, headers=headers, content_type="application/json; charset=utf-8"
+    )
+
+
+def _failure(datasette, message: str, status: int, headers: dict | None = None):
+    data = {"ok": False, "error": message, "errors": [message], "status": status}
+    return _json(datasette, data, status, headers)
+
+
+def _not_allowed(datasette, wants_json: bool):
+    if wants_json:
+        return _failure(datasette, "Method not allowed", 405)
+    return Response.text("Method not allowed", status=405)

@@ -1,0 +1,56 @@
+"""What is known for the length of one request, wherever in Datasette it is asked.
+
+``render_cell`` is told neither the request (0.65) nor what it found for the cell
+before; a context variable remembers both, so a page looks collections up once.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Visit:
+    """One request. ``cache_control``, once set, is the response's last word on caching."""
+
+    query_string: str = ""
+    collections: dict[str, list] = field(default_factory=dict)  # by database
+    key_cells: set[tuple[str, str]] = field(default_factory=set)
+    cache_control: str | None = None
+
+
+_visit: ContextVar[Visit | None] = ContextVar("image_search_visit", default=None)
+
+
+def current() -> Visit:
+    """The visit going on; outside of a request a new one, remembered by nobody."""
+    return _visit.get() or Visit()
+
+
+def asgi(app):
+    """Wrap Datasette: each request becomes a visit.
+
+    Datasette marks every response to a request with a cookie ``private, no-store``.
+    Thumbnails are fetched by the dozen and come with an ETag: a browser may keep them.
+    """
+
+    async def visited(scope, receive, send):
+        if scope["type"] != "http":
+            return await app(scope, receive, send)
+        visit = Visit(scope.get("query_string", b"").decode("latin-1"))
+
+        async def send_cacheable(message):
+            if message["type"] == "http.response.start" and visit.cache_control:
+                headers = [h for h in message["headers"] if h[0].lower() != b"cache-control"]
+                headers.append((b"cache-control", visit.cache_control.encode()))
+                message = {**message, "headers": headers}
+            await send(message)
+
+        token = _visit.set(visit)
+        try:
+            await app(scope, receive, send_cacheable)
+        finally:
+            _visit.reset(token)
+
+    return visited

@@ -1,0 +1,262 @@
+"""The pages as a person uses them: in Chromium, by mouse, keyboard, drop and paste."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+from conftest import draw
+
+playwright = pytest.importorskip("playwright.sync_api")
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PAGE = "/shop/products/-/image-search"
+PHONE = {"width": 375, "height": 812}
+
+
+@pytest.fixture(scope="module")
+def server(shop):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "datasette", str(shop / "shop.db"), "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(150):
+            try:
+                urllib.request.urlopen(address, timeout=5)
+                break
+            except OSError:
+                assert process.poll() is None, "the server did not start"
+                time.sleep(0.2)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with playwright.sync_playwright() as driver:
+        found = os.environ.get("CHROMIUM") or shutil.which("chromium")
+        try:
+            browser = driver.chromium.launch(executable_path=found, args=ARGUMENTS)
+        except playwright.Error as error:
+            pytest.skip(f"no Chromium here: {str(error).splitlines()[0]}")
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium, server):
+    """A page whose errors, in the console too, fail the test."""
+    page = chromium.new_page(base_url=server)
+    errors = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    yield page
+    page.close()
+    assert [e for e in errors if "favicon" not in e] == []
+
+
+@pytest.fixture(scope="module")
+def picture() -> bytes:
+    buffer = io.BytesIO()
+    draw("box", "blue").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def file(picture: bytes, name: str = "bag.png", type: str = "image/png") -> dict:
+    return {"name": name, "mimeType": type, "buffer": picture}
+
+
+def labels(page) -> list[str]:
+    return page.locator(".image-search-caption a").all_inner_texts()
+
+
+def test_from_the_table_to_similar_ones_and_on(page):
+    page.goto("/shop/products?category=box")
+    cells = page.locator(".image-search-cell")
+    assert cells.count() == 6
+    first = cells.first.locator("img")
+    first.wait_for()
+    page.wait_for_function("document.querySelector('.image-search-cell img').naturalWidth > 0")
+    cells.first.get_by_role("link", name="Find similar to 7").click()
+    page.wait_for_url(f"**{PAGE}?_similar=7&category=box")
+    assert page.get_by_role("heading", level=1).inner_text() == "Similar to red box"
+    assert len(labels(page)) == 5
+    page.get_by_role("link", name="Find similar to blue box").click()
+    page.wait_for_url(f"**{PAGE}?_similar=9&category=box")
+    page.get_by_role("link", name="Remove the filter category").click()
+    page.wait_for_url(f"**{PAGE}?_similar=9")
+    assert len(labels(page)) == 23
+    page.get_by_role("link", name="View and edit SQL").click()
+    page.wait_for_selector("table.rows-and-columns")
+    assert page.locator("table.rows-and-columns tbody tr").count() == 23
+
+
+def test_menus(page):
+    page.goto("/shop/products?category=box")
+    page.locator("details.actions-menu-links summary").click()
+    page.get_by_text("Find similar pictures").first.click()
+    page.wait_for_url(f"**{PAGE}?category=box")
+    page.goto("/")
+    page.locator("header details summary").click()
+    page.get_by_text("Image search").click()
+    page.wait_for_url("**/-/image-search")
+    page.get_by_role("link", name="products", exact=True).click()
+    page.wait_for_url(f"**{PAGE}")
+
+
+def test_choose(page, picture):
+    page.goto(f"{PAGE}?price__lt=60")
+    page.get_by_label("Search with a picture of your own").set_input_files(file(picture))
+    page.wait_for_url("**_upload=*")
+    assert page.get_by_role("heading", level=1).inner_text() == "Similar to your picture"
+    assert "price__lt=60" in page.url
+    page.get_by_role("link", name="Remove the filter price").click()
+    page.wait_for_load_state()
+    assert labels(page)[0] == "blue box"
+    assert page.locator(".image-search-asked img").evaluate("image => image.naturalWidth") > 0
+
+
+@pytest.mark.parametrize("way", ["drop", "paste"])
+def test_drop_and_paste(page, picture, way):
+    page.goto(PAGE)
+    carried = page.evaluate_handle(
+        """data => {
+            const bytes = Uint8Array.from(atob(data), c => c.charCodeAt(0));
+            const carried = new DataTransfer();
+            carried.items.add(new File([bytes], "bag.png", {type: "image/png"}));
+            return carried;
+        }""",
+        base64.b64encode(picture).decode(),
+    )
+    form = page.locator("form.image-search-upload")
+    if way == "drop":
+        page.dispatch_event("h1", "dragenter", {"dataTransfer": carried})
+        assert "is-target" in form.get_attribute("class")
+        page.dispatch_event("h1", "dragleave", {"dataTransfer": carried})
+        assert "is-target" not in form.get_attribute("class")
+        page.dispatch_event("h1", "dragenter", {"dataTransfer": carried})
+        page.dispatch_event("h1", "drop", {"dataTransfer": carried})
+    else:
+        page.evaluate(
+            """carried => document.body.dispatchEvent(new ClipboardEvent("paste",
+                {clipboardData: carried, bubbles: true, cancelable: true}))""",
+            carried,
+        )
+    page.wait_for_url("**_upload=*")
+    assert labels(page)[0] == "blue box"
+
+
+def test_what_is_wrong_is_said_before_anything_is_sent(page):
+    page.goto(PAGE)
+    field = page.get_by_label("Search with a picture of your own")
+    field.set_input_files(file(b"x" * 20_000_001))
+    status = page.get_by_role("status")
+    assert "larger than 20 MB" in status.inner_text()
+    field.set_input_files(file(b"hello", "notes.txt", "text/plain"))
+    assert status.inner_text() == "This is not a picture."
+    assert page.url.endswith(PAGE)
+
+
+def test_a_damaged_picture_is_answered_on_the_page(chromium, server):
+    page = chromium.new_page(base_url=server)
+    page.goto(PAGE)
+    page.get_by_label("Search with a picture of your own").set_input_files(file(b"no picture"))
+    alert = page.get_by_role("alert")
+    alert.wait_for()
+    assert "not a picture" in alert.inner_text()
+    assert page.get_by_label("Search with a picture of your own").is_visible()
+    page.close()
+
+
+def test_by_keyboard(page, picture):
+    page.goto(f"{PAGE}?_similar=1")
+    page.get_by_label("Search with another picture").focus()
+    reached = []
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.textContent.trim()"))
+        if reached[-1].startswith("Find similar"):
+            break
+    assert reached[-1].startswith("Find similar to"), reached
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"
+    page.keyboard.press("Enter")
+    page.wait_for_function("!location.search.endsWith('_similar=1')")
+    assert "_similar=" in page.url
+
+
+def test_without_javascript(chromium, server, picture):
+    context = chromium.new_context(base_url=server, java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{PAGE}?category=box")
+    page.set_input_files("#image-search-file", file(picture))
+    page.get_by_role("button", name="Search", exact=True).click()
+    page.wait_for_url("**_upload=*")
+    assert labels(page)[0] == "blue box" and len(labels(page)) == 6
+    page.set_input_files("#image-search-file", file(b"x" * 21_000_000))
+    page.get_by_role("button", name="Search", exact=True).click()
+    page.get_by_role("alert").wait_for()
+    assert "larger than 20 MB" in page.get_by_role("alert").inner_text()
+    context.close()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/shop/products?category=box",
+        "/shop/products/1",
+        PAGE,
+        f"{PAGE}?_similar=1",
+        f"{PAGE}?_similar=1&category=box&price__lt=60&_where=name+like+'%25a+long+condition%25'",
+        f"{PAGE}?_similar=1&name__contains={'verylongword' * 12}",
+        "/-/image-search",
+    ],
+)
+def test_phone_and_names(page, path):
+    page.set_viewport_size(PHONE)
+    page.goto(path)
+    page.wait_for_load_state("networkidle")
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert page.locator("img:not([alt])").count() == 0
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll(".image-search a, .image-search-cell a")]
+            .filter(a => !a.closest("[aria-hidden=true]"))
+            .filter(a => !(a.getAttribute("aria-label") || a.textContent.trim()))
+            .map(a => a.outerHTML)"""
+    )
+    assert nameless == []
+    small = page.evaluate(
+        """() => [...document.querySelectorAll(".image-search-filters a, .image-search-choose *")]
+            .filter(e => e.offsetParent)
+            .map(e => e.getBoundingClientRect())
+            .filter(box => box.height < 24 || box.width < 24).length"""
+    )
+    assert small == 0
+
+
+def test_no_inline_script_of_ours(page):
+    page.goto(f"{PAGE}?_similar=1")
+    inline = page.locator("script:not([src])").all_inner_texts()
+    assert not any("image-search" in text for text in inline)

@@ -1,0 +1,257 @@
+"""Nothing is shown, searched or served that the table page would not show."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+
+import pytest
+import sqlite_utils
+from conftest import draw
+from datasette.app import Datasette
+
+PAGE = "/shop/products/-/image-search"
+OWN = [
+    PAGE,
+    f"{PAGE}.json",
+    f"{PAGE}?_similar=1",
+    f"{PAGE}.json?_similar=1",
+    f"{PAGE}/thumbnail/1",
+]
+ADMIN = {"id": "admin"}
+
+
+@pytest.fixture(scope="module")
+def picture() -> bytes:
+    buffer = io.BytesIO()
+    draw("disc", "red").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def two(shop, tmp_path):
+    """The shop, and a table beside the products that has no pictures."""
+    folder = tmp_path / "two"
+    shutil.copytree(shop, folder)
+    sqlite_utils.Database(folder / "shop.db")["plain"].insert({"id": 1})
+    return folder
+
+
+def configured(folder, config: dict) -> Datasette:
+    """What 1.0 calls config is metadata in 0.65."""
+    name = "config" if hasattr(Datasette, "allowed") else "metadata"
+    return Datasette([str(folder / "shop.db")], **{name: config})
+
+
+def same_page(text: str) -> str:
+    """Without what differs each time: a duration, the log out form's token."""
+    return re.sub(r"Queries took [\d.]+ms|name=\"csrftoken\" value=\"[^\"]+\"", "", text)
+
+
+def cookies(ds, actor) -> dict:
+    return {"ds_actor": ds.sign({"a": actor}, "actor")} if actor else {}
+
+
+ALLOW = {"id": "admin"}
+HIDDEN = {
+    "table": {"databases": {"shop": {"tables": {"products": {"allow": ALLOW}}}}},
+    "database": {"databases": {"shop": {"allow": ALLOW}}},
+    "instance": {"allow": ALLOW},
+}
+
+
+@pytest.mark.parametrize("level", HIDDEN)
+async def test_hidden_tables(two, picture, level):
+    ds = configured(two, HIDDEN[level])
+    await ds.invoke_startup()
+    refused = 403 if level == "instance" else 404
+    for actor, allowed in ((None, False), ({"id": "other"}, False), (ADMIN, True)):
+        jar = cookies(ds, actor)
+        table = await ds.client.get("/shop/products", cookies=jar)
+        assert table.status_code == (200 if allowed else 403)
+        for path in OWN:
+            answer = await ds.client.get(path, cookies=jar)
+            assert answer.status_code == (200 if allowed else refused), path
+            if not allowed:
+                # The very answer that a table gets which is not there.
+                absent = await ds.client.get(path.replace("products", "absent"), cookies=jar)
+                same = absent.text.replace("absent", "products")
+                assert same_page(answer.text) == same_page(same)
+                assert answer.status_code == absent.status_code
+        sent = await ds.client.post(PAGE, files={"image": ("x.png", picture)}, cookies=jar)
+        assert sent.status_code == (303 if allowed else refused)
+        overview = await ds.client.get("/-/image-search.json", cookies=jar)
+        if allowed:
+            assert len(overview.json()["collections"]) == 1
+        elif level == "instance":
+            assert overview.status_code == 403
+            assert (await ds.client.get("/-/image-search", cookies=jar)).status_code == 403
+        else:
+            assert overview.json()["collections"] == []
+            page = await ds.client.get("/-/image-search", cookies=jar)
+            assert "products" not in page.text
+
+
+async def test_open_table_in_a_closed_instance(two):
+    metadata = {
+        "allow": ALLOW,
+        "databases": {"shop": {"tables": {"products": {"allow": True}}}},
+    }
+    ds = configured(two, metadata)
+    table = (await ds.client.get("/shop/products")).status_code
+    assert table == 200
+    for path in OWN:
+        assert (await ds.client.get(path)).status_code == table
+    assert (await ds.client.get("/shop/plain/-/image-search")).status_code == 403
+
+
+async def test_json_failures_have_their_shape(two):
+    ds = configured(two, HIDDEN["instance"])
+    data = (await ds.client.get(f"{PAGE}.json")).json()
+    assert data["ok"] is False and data["status"] == 403 and data["errors"] == [data["error"]]
+    data = (await ds.client.get("/shop/absent/-/image-search.json")).json()
+    assert data["ok"] is False and data["errors"] == [data["error"]]
+
+
+async def test_where_needs_execute_sql(two):
+    metadata = {"databases": {"shop": {"allow_sql": ALLOW}}}
+    ds = configured(two, metadata)
+    await ds.invoke_startup()
+    for actor, status in ((None, 403), (ADMIN, 200)):
+        jar = cookies(ds, actor)
+        for path in (f"{PAGE}?_similar=1&_where=id<9", f"{PAGE}.json?_similar=1&_where=id<9"):
+            assert (await ds.client.get(path, cookies=jar)).status_code == status
+        page = await ds.client.get(f"{PAGE}?_similar=1", cookies=jar)
+        assert ("View and edit SQL" in page.text) == (status == 200)
+
+
+@pytest.mark.parametrize(
+    "plugin", [{"allow_upload": False}, {"allow_upload": {"id": "admin"}}, {"allow_upload": True}]
+)
+@pytest.mark.parametrize("level", ["instance", "database", "table"])
+async def test_allow_upload(two, picture, plugin, level):
+    plugins = {"plugins": {"datasette-image-search": plugin}}
+    metadata = {
+        "instance": plugins,
+        "database": {"databases": {"shop": plugins}},
+        "table": {"databases": {"shop": {"tables": {"products": plugins}}}},
+    }[level]
+    ds = configured(two, metadata)
+    await ds.invoke_startup()
+    allowed = {None: plugin["allow_upload"] is True, "admin": plugin["allow_upload"] is not False}
+    for id, may in allowed.items():
+        jar = cookies(ds, id and {"id": id})
+        page = await ds.client.get(PAGE, cookies=jar)
+        assert page.status_code == 200
+        assert ('enctype="multipart/form-data"' in page.text) == may
+        sent = await ds.client.post(PAGE, files={"image": ("x.png", picture)}, cookies=jar)
+        assert sent.status_code == (303 if may else 403)
+        sent = await ds.client.post(
+            f"{PAGE}.json", files={"image": ("x.png", picture)}, cookies=jar
+        )
+        assert sent.status_code == (200 if may else 403)
+        if not may:
+            assert "You do not have permission to search by an uploaded" in sent.json()["error"]
+
+
+async def test_table_level_wins_over_instance_level(two, picture):
+    metadata = {
+        "plugins": {"datasette-image-search": {"allow_upload": False, "max_k": 3}},
+        "databases": {
+            "shop": {
+                "tables": {
+                    "products": {"plugins": {"datasette-image-search": {"allow_upload": True}}}
+                }
+            }
+        },
+    }
+    ds = configured(two, metadata)
+    sent = await ds.client.post(f"{PAGE}.json", files={"image": ("x.png", picture)})
+    assert sent.status_code == 200 and len(sent.json()["rows"]) == 3
+
+
+async def test_upload_is_an_action_of_its_own(two, picture):
+    """Another plugin (0.65), or the permissions block (1.0), can take it away."""
+    if hasattr(Datasette, "allowed"):
+        config = {"permissions": {"image-search-upload": ALLOW}}
+        ds = Datasette([str(two / "shop.db")], config=config)
+        await ds.invoke_startup()
+        for actor, status in ((None, 403), (ADMIN, 303)):
+            sent = await ds.client.post(
+                PAGE, files={"image": ("x.png", picture)}, cookies=cookies(ds, actor)
+            )
+            assert sent.status_code == status
+        assert "image-search-upload" in ds.actions
+        return
+    from datasette import hookimpl
+    from datasette.plugins import pm
+
+    class Refuse:
+        __name__ = "Refuse"
+
+        @hookimpl
+        def permission_allowed(self, actor, action):
+            return actor == ADMIN if action == "image-search-upload" else None
+
+    plugin = Refuse()
+    pm.register(plugin, name="refuse-uploads")
+    try:
+        ds = Datasette([str(two / "shop.db")])
+        await ds.invoke_startup()
+        for actor, status in ((None, 403), (ADMIN, 303)):
+            sent = await ds.client.post(
+                PAGE, files={"image": ("x.png", picture)}, cookies=cookies(ds, actor)
+            )
+            assert sent.status_code == status
+    finally:
+        pm.unregister(plugin)
+
+
+CATALOG = [
+    "image_search_migrations",
+    "image_search_folders",
+    "image_search_collections",
+    "image_search_pictures",
+    "image_search_rows_1",
+]
+
+
+async def test_catalog_tables_are_for_root_alone(two):
+    ds = Datasette([str(two / "shop.db")])
+    if hasattr(ds, "root_enabled"):
+        ds.root_enabled = True
+    await ds.invoke_startup()
+    for actor, status in ((None, 403), (ADMIN, 403), ({"id": "root"}, 200)):
+        jar = cookies(ds, actor)
+        listing = (await ds.client.get("/shop", cookies=jar)).text
+        for table in CATALOG:
+            for path in (f"/shop/{table}", f"/shop/{table}.json"):
+                assert (await ds.client.get(path, cookies=jar)).status_code == status
+            assert (f"/shop/{table}" in listing) == (status == 200)
+        upper = await ds.client.get("/shop/IMAGE_SEARCH_PICTURES", cookies=jar)
+        assert upper.status_code in (403, 404)
+        blob = await ds.client.get("/shop/image_search_pictures/1.json", cookies=jar)
+        assert blob.status_code == (404 if status == 200 else 403)
+        own = await ds.client.get(f"/shop/{CATALOG[0]}/-/image-search", cookies=jar)
+        assert own.status_code == 404
+    assert (await ds.client.get("/shop/products")).status_code == 200
+
+
+async def test_tables_with_similar_names_are_not_hidden(tmp_path):
+    db = sqlite_utils.Database(tmp_path / "x.db")
+    for name in ("image_search_log", "image_search_rows_of_mine", "my_image_search_pictures"):
+        db[name].insert({"id": 1})
+    ds = Datasette([str(tmp_path / "x.db")])
+    for name in db.table_names():
+        assert (await ds.client.get(f"/x/{name}")).status_code == 200
+
+
+async def test_functions_see_their_own_database_alone(two, tmp_path):
+    other = tmp_path / "other.db"
+    sqlite_utils.Database(other)["products"].insert({"id": 1})
+    ds = Datasette([str(two / "shop.db"), str(other)])
+    sql = "select+similar_images('products',1)"
+    assert (await ds.client.get(f"/shop.json?sql={sql}", follow_redirects=True)).status_code == 200
+    answer = await ds.client.get(f"/other.json?sql={sql}", follow_redirects=True)
+    assert answer.status_code == 400

@@ -1,0 +1,575 @@
+"""The search page, its JSON, the picture column and the menus."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import subprocess
+import sys
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+import sqlite_utils
+from conftest import draw
+from datasette.app import Datasette
+
+PAGE = "/shop/products/-/image-search"
+
+
+@pytest.fixture
+def ds(shop):
+    return Datasette([str(shop / "shop.db")])
+
+
+@pytest.fixture(scope="session")
+def odd(torch_home, tmp_path_factory):
+    """odd.db: every kind of key, and names that want to be escaped."""
+    from datasette_image_search.collection import EmbedOptions, embed
+
+    folder = tmp_path_factory.mktemp("odd")
+    for colour in ("red", "green", "blue"):
+        draw("disc", colour, (60, 60)).save(folder / f"{colour}.png")
+    db = sqlite_utils.Database(folder / "odd.db")
+    names = ["red.png", "green.png", "blue.png"]
+    keys = ['<script>alert("1")</script>', "a/b, c~d.e%", "schöne “Tasche” 袋"]
+    db["texts"].insert_all(
+        [{"code": k, "pic<b>ture": n} for k, n in zip(keys, names, strict=True)], pk="code"
+    )
+    db["pairs"].insert_all(
+        [{"shelf": f"a,{i}/b", "place": i, "photo": n} for i, n in enumerate(names)],
+        pk=("shelf", "place"),
+    )
+    db["loose"].insert_all([{"label": f"row {i}", "photo": n} for i, n in enumerate(names)])
+    db["files"].insert_all([{"path": n, "kind": "png"} for n in names], pk="path")
+    blobs = [{"id": i, "photo": (folder / n).read_bytes()} for i, n in enumerate(names)]
+    db["blobs"].insert_all(blobs, pk="id")
+    db['we <i>ird/ta.ble"'].insert_all(
+        [{"id": i, "photo": n} for i, n in enumerate(names)], pk="id"
+    )
+    for table in db.table_names():
+        if table.startswith("image_search"):
+            continue
+        column = "pic<b>ture" if table == "texts" else None
+        embed(folder / "odd.db", table, EmbedOptions(model="resnet18", column=column))
+    # The same table again, by another metric.
+    embed(
+        folder / "odd.db",
+        "loose",
+        EmbedOptions(model="resnet18", metric="l2", collection="by distance"),
+    )
+    db.create_view("all_files", "select * from files")
+    return folder
+
+
+def hrefs(text: str) -> list[str]:
+    return [html.unescape(href) for href in re.findall(r'href="([^"]*)"', text)]
+
+
+# -- the page -------------------------------------------------------------------------
+
+
+async def test_start_page(ds):
+    response = await ds.client.get(PAGE)
+    assert response.status_code == 200
+    assert 'enctype="multipart/form-data"' in response.text
+    assert "Or start from one of these" in response.text
+    assert f"{PAGE}?_similar=1" in hrefs(response.text)
+    assert "View and edit SQL" not in response.text
+
+
+async def test_similar_page(ds):
+    response = await ds.client.get(f"{PAGE}?_similar=1&_size=6")
+    assert response.status_code == 200
+    assert "<title>Similar to red disc" in response.text
+    assert "6 most similar" in response.text
+    links = hrefs(response.text)
+    assert "/shop/products/1" in links  # the row asked about, in the heading
+    assert "/shop/products" in links  # breadcrumbs
+    assert f"{PAGE}?_similar=1&_size=12" in links  # more
+    rows = [link for link in links if re.fullmatch(r"/shop/products/\d+", link)]
+    onward = [link for link in links if re.fullmatch(re.escape(PAGE) + r"\?_similar=\d+", link)]
+    assert len(rows) == 7 and len(onward) == 6
+    assert response.text.count('<img src="/shop/products/-/image-search/thumbnail/') == 7
+
+
+async def test_json(ds):
+    response = await ds.client.get(f"{PAGE}.json?_similar=1&_size=3")
+    data = response.json()
+    rows = data.pop("rows")
+    assert data == {
+        "ok": True,
+        "database": "shop",
+        "table": "products",
+        "model": "resnet18",
+        "metric": "cosine",
+        "query": {"_similar": "1"},
+        "next": None,
+        "next_url": None,
+        "truncated": True,
+    }
+    assert [row["_rank"] for row in rows] == [1, 2, 3]
+    assert 1 not in [row["id"] for row in rows]
+    scores = [row["_score"] for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    assert list(rows[0])[:5] == ["id", "name", "category", "price", "picture"]
+    assert rows[0]["_thumbnail"].startswith("http://localhost/shop/products/-/image-search/")
+    thumbnail = await ds.client.get(rows[0]["_thumbnail"].removeprefix("http://localhost"))
+    assert thumbnail.headers["content-type"] == "image/jpeg"
+
+
+async def test_json_is_not_truncated_when_all_are_there(ds):
+    data = (await ds.client.get(f"{PAGE}.json?_similar=1&_size=23")).json()
+    assert len(data["rows"]) == 23 and not data["truncated"]
+    assert (await ds.client.get(f"{PAGE}.json")).json()["rows"] == []
+
+
+async def test_page_and_json_agree_with_the_sql_function(ds):
+    sql = "select value ->> 'id' as id from json_each(similar_images('products', 5, 7))"
+    path = str(ds.urls.path("/shop.json?sql=" + sql.replace(" ", "+") + "&_shape=arrayfirst"))
+    response = await ds.client.get(path, follow_redirects=True)
+    ids = [
+        row["id"] for row in (await ds.client.get(f"{PAGE}.json?_similar=5&_size=7")).json()["rows"]
+    ]
+    assert response.json() == ids
+
+
+@pytest.mark.parametrize(
+    "query, ids",
+    [
+        ("category=disc", {2, 3, 4, 5, 6}),
+        ("price__lt=20", {2, 3, 14, 15}),
+        ("category=disc&price__gt=20", {4, 5, 6}),
+        ("id__in=7,8", {7, 8}),
+        ("name__startswith=red", {7, 13, 19}),
+        ("_where=category+%3D+'box'+--+a+comment", {7, 8, 9, 10, 11, 12}),
+        ("category__not=disc&_where=id+<+9&_sort=name&_next=5&_facet=category", {7, 8}),
+        ("category=nothing", set()),
+    ],
+)
+async def test_filters(ds, query, ids):
+    data = (await ds.client.get(f"{PAGE}.json?_similar=1&_size=23&{query}")).json()
+    assert {row["id"] for row in data["rows"]} == ids
+    # The same rows as on the table page.
+    table = await ds.client.get(f"/shop/products.json?_shape=array&{query.replace('_next=5', '')}")
+    assert {row["id"] for row in table.json()} - {1} == ids
+
+
+async def test_search_filter(shop_copy):
+    sqlite_utils.Database(shop_copy / "shop.db")["products"].enable_fts(["name"])
+    ds = Datasette([str(shop_copy / "shop.db")])
+    data = (await ds.client.get(f"{PAGE}.json?_similar=1&_search=pink")).json()
+    assert {row["name"].split()[0] for row in data["rows"]} == {"pink"}
+    page = await ds.client.get(f"{PAGE}?_similar=1&_search=pink&category=disc")
+    assert "search matches “pink”" in page.text
+    assert f"{PAGE}?_similar=1&category=disc" in hrefs(page.text)  # without the search
+    assert f"{PAGE}?_similar=1&_search=pink" in hrefs(page.text)  # without the category
+
+
+async def test_filters_are_carried_and_can_be_removed(ds):
+    page = await ds.client.get(f"{PAGE}?_similar=1&category=disc&price__lt=50&_sort=name")
+    links = hrefs(page.text)
+    assert "category = &#34;disc&#34;" in page.text and "price &lt; 50" in page.text
+    assert f"{PAGE}?_similar=2&category=disc&price__lt=50" in links
+    assert f"{PAGE}?_similar=1&price__lt=50" in links
+    assert f"{PAGE}?_similar=1&category=disc" in links
+    assert f'action="{PAGE}?category=disc&amp;price__lt=50"' in page.text
+
+
+async def test_no_match_says_so(ds):
+    page = await ds.client.get(f"{PAGE}?_similar=1&category=nothing")
+    assert page.status_code == 200
+    assert "No other picture fits these filters" in page.text
+
+
+@pytest.mark.parametrize(
+    "query, status, words",
+    [
+        ("_similar=99", 404, "There is no row '99' in 'products'."),
+        ("_similar=1&_size=0", 400, "_size must be a whole number from 1 to 200, or max, not '0'."),
+        ("_similar=1&_size=201", 400, "_size must be"),
+        ("_similar=1&_size=x", 400, "_size must be"),
+        ("_similar=1&_upload=x", 400, "not for both"),
+        ("_upload=x", 404, "no longer remembered"),
+        ("_similar=1&_collection=bags", 404, "no collection 'bags'"),
+        ("_similar=1&_where=nonsense+(", 400, "SQLite cannot use these filters"),
+        ("_similar=1&id__in=[1", 400, "A filter cannot be understood"),
+        ("_similar=1&_through=x", 400, "A filter cannot be understood"),
+    ],
+)
+async def test_errors(ds, query, status, words):
+    answer = await ds.client.get(f"{PAGE}.json?{query}")
+    data = answer.json()
+    assert answer.status_code == status
+    assert words in data["error"]
+    assert data == {
+        "ok": False,
+        "error": data["error"],
+        "errors": [data["error"]],
+        "status": status,
+    }
+    page = await ds.client.get(f"{PAGE}?{query}")
+    assert page.status_code == status
+    assert words in html.unescape(page.text)
+    assert "Traceback" not in page.text
+
+
+async def test_time_limit(shop):
+    ds = Datasette([str(shop / "shop.db")], settings={"sql_time_limit_ms": 50})
+    endless = "with recursive c(x) as (select 1 union all select x + 1 from c) select max(x) from c"
+    query = urlencode({"_similar": 1, "_where": f"({endless})"})
+    answer = await ds.client.get(f"{PAGE}.json?{query}")
+    assert answer.status_code == 400
+    assert "longer than 50 ms" in answer.json()["error"]
+
+
+async def test_not_embedded_yet(shop_copy):
+    sqlite_utils.Database(shop_copy / "shop.db")["plain"].insert({"id": 1})
+    ds = Datasette([str(shop_copy / "shop.db")])
+    page = await ds.client.get("/shop/plain/-/image-search")
+    assert page.status_code == 404
+    assert "run 'datasette image-search embed shop.db plain'" in html.unescape(page.text)
+    assert "<form class" not in page.text
+
+
+async def test_row_without_a_picture(shop_copy):
+    sqlite_utils.Database(shop_copy / "shop.db")["products"].insert({"id": 99, "name": "new"})
+    ds = Datasette([str(shop_copy / "shop.db")])
+    page = await ds.client.get(f"{PAGE}?_similar=99")
+    assert page.status_code == 200 and "has no embedded picture" in page.text
+    assert (await ds.client.get(f"{PAGE}.json?_similar=99")).json()["rows"] == []
+
+
+async def test_missing_sidecar(shop_copy):
+    (shop_copy / "shop.products.faiss").unlink()
+    ds = Datasette([str(shop_copy / "shop.db")])
+    page = await ds.client.get(f"{PAGE}?_similar=1")
+    assert page.status_code == 500
+    assert "shop.products.faiss is missing" in page.text and "Traceback" not in page.text
+    assert (await ds.client.get("/shop/products")).status_code == 200
+
+
+async def test_immutable_database(shop):
+    ds = Datasette([], immutables=[str(shop / "shop.db")])
+    assert len((await ds.client.get(f"{PAGE}.json?_similar=1")).json()["rows"]) == 23
+
+
+async def test_max_k_from_configuration(shop):
+    tables = {"products": {"plugins": {"datasette-image-search": {"max_k": 5}}}}
+    ds = Datasette([str(shop / "shop.db")], metadata={"databases": {"shop": {"tables": tables}}})
+    assert len((await ds.client.get(f"{PAGE}.json?_similar=1")).json()["rows"]) == 5
+    assert len((await ds.client.get(f"{PAGE}.json?_similar=1&_size=max")).json()["rows"]) == 5
+    assert (await ds.client.get(f"{PAGE}.json?_similar=1&_size=6")).status_code == 400
+
+
+@pytest.mark.parametrize("wrong", [{"max_k": 0}, {"max_upload_bytes": "20 MB"}, {"max_kk": 3}])
+async def test_wrong_configuration_is_named_at_the_start(shop, wrong):
+    from datasette.utils import StartupError
+
+    ds = Datasette([str(shop / "shop.db")], metadata={"plugins": {"datasette-image-search": wrong}})
+    with pytest.raises(StartupError, match=next(iter(wrong))):
+        await ds.invoke_startup()
+
+
+async def test_head_and_other_methods(ds):
+    assert (await ds.client.request("HEAD", PAGE)).status_code == 200
+    assert (await ds.client.request("PUT", PAGE)).status_code == 405
+    answer = await ds.client.request("DELETE", f"{PAGE}.json")
+    assert answer.status_code == 405 and answer.json()["ok"] is False
+
+
+# -- SQL ------------------------------------------------------------------------------------
+
+
+async def sql_link(ds, page: str) -> str:
+    text = (await ds.client.get(page)).text
+    return next(link for link in hrefs(text) if "sql=" in link)
+
+
+@pytest.mark.parametrize("filters", ["", "&category=disc", "&price__lt=50&id__gt=3&_where=id<20"])
+async def test_view_and_edit_sql_gives_the_same_matches(ds, filters):
+    link = await sql_link(ds, f"{PAGE}?_similar=7&_size=6{filters}")
+    path, query = link.split("?")
+    rows = (await ds.client.get(f"{path}.json?{query}&_shape=array")).json()
+    expected = (await ds.client.get(f"{PAGE}.json?_similar=7&_size=6{filters}")).json()["rows"]
+    assert [(r["id"], r["score"]) for r in rows] == [(r["id"], r["_score"]) for r in expected]
+    assert parse_qs(query)["similar"] == ["7"]
+
+
+@pytest.mark.parametrize(
+    "table", ["texts", "pairs", "loose", "files", "blobs", 'we <i>ird/ta.ble"']
+)
+async def test_view_and_edit_sql_for_every_kind_of_key(odd, table):
+    ds = Datasette([str(odd / "odd.db")])
+    await ds.invoke_startup()
+    page = f"{ds.urls.table('odd', table)}/-/image-search"
+    start = (await ds.client.get(page)).text
+    onward = next(link for link in hrefs(start) if "_similar=" in link)
+    path, query = (await sql_link(ds, onward)).split("?")
+    rows = (await ds.client.get(f"{path}.json?{query}&_shape=array")).json()
+    assert len(rows) == 2, rows
+
+
+def test_sql_says_when_it_does_not_look_at_every_picture():
+    from types import SimpleNamespace
+
+    from datasette_image_search.web.filters import Conditions
+    from datasette_image_search.web.sql_query import query
+
+    record = SimpleNamespace(table_name="products", name="products", key_columns=("id",))
+    filtered = Conditions('"category" = :p0', {"p0": "bags"})
+    small = query(record, "similar", 24, filtered, 400)
+    assert ":similar, 400)" in small and "--" not in small
+    large = query(record, "similar", 24, filtered, 50_000)
+    assert large.startswith("-- filtered among the 10,000 nearest of 50,000 pictures\n")
+    assert ":similar, 24)" in query(record, "similar", 24, Conditions(), 50_000)
+
+
+async def test_no_sql_link_for_those_who_may_not(shop):
+    ds = Datasette([str(shop / "shop.db")], settings={"default_allow_sql": False})
+    page = await ds.client.get(f"{PAGE}?_similar=1")
+    assert page.status_code == 200
+    assert "View and edit SQL" not in page.text
+    refused = await ds.client.get(f"{PAGE}.json?_similar=1&_where=1")
+    assert refused.status_code == 403 and refused.json()["ok"] is False
+    assert (await ds.client.get(f"{PAGE}?_similar=1&_where=1")).status_code == 403
+
+
+# -- keys and names -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "table", ["texts", "pairs", "loose", "files", "blobs", 'we <i>ird/ta.ble"']
+)
+async def test_every_kind_of_key_and_name(odd, table):
+    ds = Datasette([str(odd / "odd.db")])
+    await ds.invoke_startup()
+    base = str(ds.urls.table("odd", table))
+    for start in (base, f"{base}/-/image-search"):
+        page = await ds.client.get(start)
+        assert page.status_code == 200
+        assert "<script>alert" not in page.text and "<b>ture" not in page.text
+        assert "<i>ird" not in page.text
+        links = [link for link in hrefs(page.text) if "_similar=" in link]
+        assert len(links) >= 3
+        for link in links[:3]:
+            found = await ds.client.get(link)
+            assert found.status_code == 200 and "2 most similar" in found.text
+            assert "<script>alert" not in found.text and "<i>ird" not in found.text
+        sources = re.findall(r'<img src="([^"]+)"', page.text)
+        assert len(sources) == 3
+        for source in sources:
+            assert (await ds.client.get(html.unescape(source))).status_code == 200
+    path, query = links[0].split("?")
+    data = (await ds.client.get(f"{path}.json?{query}")).json()
+    assert [row["_rank"] for row in data["rows"]] == [1, 2]
+
+
+async def test_hostile_filters_are_escaped(ds):
+    page = await ds.client.get(f"{PAGE}?_similar=1&name=<script>alert(1)</script>&<b>=1")
+    assert page.status_code in (200, 400)
+    assert "<script>alert" not in page.text and "<b>" not in page.text.split("<body")[1]
+
+
+async def test_blob_rows_in_json(odd):
+    ds = Datasette([str(odd / "odd.db")])
+    data = (await ds.client.get("/odd/blobs/-/image-search.json?_similar=0")).json()
+    assert data["rows"][0]["photo"]["$base64"] is True
+
+
+async def test_two_collections_of_a_table(odd):
+    ds = Datasette([str(odd / "odd.db")])
+    page = await ds.client.get("/odd/loose/-/image-search?_similar=1")
+    other = "/odd/loose/-/image-search?_similar=1&_collection=by+distance"
+    assert other in hrefs(page.text)
+    page = await ds.client.get(other)
+    assert page.text.count('aria-current="page"') == 1
+    assert "/odd/loose/-/image-search?_similar=2&_collection=by+distance" in hrefs(page.text)
+    data = (await ds.client.get(other.replace("?", ".json?"))).json()
+    assert data["metric"] == "l2"
+    assert "_collection=by+distance" in data["rows"][0]["_thumbnail"]
+    assert (
+        "similar_images('by distance'"
+        in parse_qs(urlsplit(await sql_link(ds, other)).query)["sql"][0]
+    )
+
+
+async def test_a_collection_named_like_another_table_stays_with_its_own(shop_copy, torch_home):
+    from datasette_image_search.collection import EmbedOptions, embed
+
+    database = shop_copy / "shop.db"
+    sqlite_utils.Database(database)["secret"].insert({"id": 1, "picture": "pictures/red-box.png"})
+    embed(database, "secret", EmbedOptions(model="resnet18", collection="open"))
+    sqlite_utils.Database(database)["open"].insert({"id": 1})
+    ds = Datasette([str(database)])
+    assert (await ds.client.get("/shop/open/-/image-search.json?_similar=1")).status_code == 404
+
+
+async def test_view_has_no_collection(odd):
+    ds = Datasette([str(odd / "odd.db")])
+    assert (await ds.client.get("/odd/all_files")).status_code == 200
+    assert (await ds.client.get("/odd/all_files/-/image-search")).status_code == 404
+
+
+# -- Datasette's own pages ----------------------------------------------------------------
+
+
+async def test_table_page_shows_pictures_and_carries_filters(ds):
+    page = await ds.client.get("/shop/products?category=disc&_sort=name&_size=3")
+    assert page.text.count('class="image-search-cell"') == 3
+    assert f"{PAGE}?_similar=3&category=disc" in hrefs(page.text)
+    assert f"{PAGE}?category=disc" in hrefs(page.text)  # the table's menu
+    assert "pictures/blue-disc.png" in page.text
+    assert "image-search.css" in page.text and "image-search.js" not in page.text
+
+
+async def test_row_page(ds):
+    page = await ds.client.get("/shop/products/3")
+    assert page.text.count('class="image-search-cell"') == 1
+    assert f"{PAGE}?_similar=3" in hrefs(page.text)
+
+
+async def test_picture_column_that_is_the_key(odd):
+    ds = Datasette([str(odd / "odd.db")])
+    table = (await ds.client.get("/odd/files")).text
+    assert table.count('class="image-search-cell"') == 3
+    assert table.count('<span class="image-search-cell-value">png</span>') == 3
+    row = (await ds.client.get("/odd/files/red~2Epng")).text
+    assert row.count('class="image-search-cell"') == 1
+
+
+async def test_rows_without_a_picture_and_other_tables_are_left_alone(shop_copy):
+    db = sqlite_utils.Database(shop_copy / "shop.db")
+    db["products"].insert({"id": 99, "name": "new", "picture": "pictures/new.png"})
+    db["plain"].insert({"id": 1, "picture": "x.png"})
+    ds = Datasette([str(shop_copy / "shop.db")])
+    page = await ds.client.get("/shop/products?id__gt=23")
+    assert page.text.count('class="image-search-cell"') == 1
+    plain = await ds.client.get("/shop/plain")
+    assert "image-search.css" not in plain.text and "Find similar" not in plain.text
+
+
+async def test_without_thumbnails(shop_copy):
+    database = shop_copy / "shop.db"
+    db = sqlite_utils.Database(database)
+    with db.conn:
+        db.execute("update image_search_pictures set thumbnail = null")
+    ds = Datasette([str(database)])
+    for path in ("/shop/products", f"{PAGE}?_similar=1", "/-/image-search"):
+        page = await ds.client.get(path)
+        assert page.status_code == 200
+        assert "image-search-none" in page.text and "<img" not in page.text
+    assert (await ds.client.get(f"{PAGE}/thumbnail/1")).status_code == 404
+    data = (await ds.client.get(f"{PAGE}.json?_similar=1")).json()
+    assert data["rows"][0]["_thumbnail"] is None
+
+
+async def test_row_pages_of_every_kind_of_key(odd):
+    ds = Datasette([str(odd / "odd.db")])
+    for path in ("loose/1", "pairs/a~2C0~2Fb,0", "blobs/0", "texts/a~2Fb~2C~20c~7Ed~2Ee~25"):
+        page = await ds.client.get(f"/odd/{path}")
+        assert page.status_code == 200
+        link = next(link for link in hrefs(page.text) if "_similar=" in link)
+        assert (await ds.client.get(link)).status_code == 200
+
+
+async def test_without_threads_and_with_cors(shop):
+    ds = Datasette([str(shop / "shop.db")], settings={"num_sql_threads": 0}, cors=True)
+    answer = await ds.client.get(f"{PAGE}.json?_similar=1")
+    assert len(answer.json()["rows"]) == 23
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert (await ds.client.get("/shop/products")).status_code == 200
+
+
+async def test_overview(ds, odd, shop):
+    page = await ds.client.get("/-/image-search")
+    assert PAGE in hrefs(page.text)
+    listed = (await ds.client.get("/-/image-search.json")).json()["collections"]
+    assert [(c["database"], c["table"], c["pictures"]) for c in listed] == [
+        ("shop", "products", 24)
+    ]
+    both = Datasette([str(shop / "shop.db"), str(odd / "odd.db")])
+    listed = (await both.client.get("/-/image-search.json")).json()["collections"]
+    assert len(listed) == 8
+    empty = await Datasette(memory=True).client.get("/-/image-search")
+    assert empty.status_code == 200 and "datasette image-search embed" in empty.text
+
+
+async def test_base_url(shop):
+    ds = Datasette([str(shop / "shop.db")], settings={"base_url": "/prefix/"})
+    for path in ("/prefix/shop/products", f"/prefix{PAGE}?_similar=1", "/prefix/-/image-search"):
+        page = await ds.client.get(path.removeprefix("/prefix"))
+        own = [link for link in hrefs(page.text) if "image-search" in link]
+        own += re.findall(r'src="([^"]*image-search[^"]*)"', page.text)
+        assert own and all(link.startswith("/prefix/") for link in own), own
+        assert not any(link.startswith("/prefix/prefix") for link in own)
+        source = html.unescape(re.search(r'<img src="([^"]+)"', page.text).group(1))
+        picture = await ds.client.get(source.removeprefix("/prefix"))
+        assert picture.status_code == 200
+
+
+async def test_our_files_are_served(ds):
+    text = (await ds.client.get(PAGE)).text
+    for path in re.findall(r'"(/-/static-plugins/datasette-image-search/[^"]+)"', text):
+        assert (await ds.client.get(path)).status_code == 200
+    assert "image-search.js" in text
+
+
+async def test_cells_cost_one_query_each(ds, monkeypatch):
+    await ds.client.get("/shop/products")
+    db = ds.get_database("shop")
+    calls = []
+    original = db.execute_fn
+
+    async def counted(fn):
+        calls.append(fn.__qualname__)
+        return await original(fn)
+
+    monkeypatch.setattr(db, "execute_fn", counted)
+    await ds.client.get("/shop/products")
+    assert calls.count("_picture_cell.<locals>.preview") == 24
+    assert calls.count("_read.<locals>.read") == 1
+
+
+# -- what is imported -----------------------------------------------------------------------
+
+IMPORTS = """
+import asyncio, json, sys
+from datasette.app import Datasette
+before = set(sys.modules)
+import datasette_image_search
+ds = Datasette([sys.argv[1]])
+asyncio.run(ds.invoke_startup())
+heavy = {"torch", "faiss", "PIL", "numpy", "python_multipart"}
+at_start = sorted(heavy & (set(sys.modules) - before))
+
+async def serve():
+    ds = Datasette([sys.argv[1]])
+    for path in sys.argv[2:]:
+        response = await ds.client.get(path, follow_redirects=True)
+        assert response.status_code == 200, (path, response.text)
+
+asyncio.run(serve())
+print(json.dumps([at_start, "torch" in sys.modules]))
+"""
+
+
+def test_starting_is_light_and_serving_needs_no_torch(shop):
+    sql = "select+similar_images('products',1,3),image_similarity('products',1,2)"
+    paths = [
+        "/shop/products",
+        "/shop/products/1",
+        "/-/image-search",
+        f"{PAGE}?_similar=1&category=disc",
+        f"{PAGE}.json?_similar=1",
+        f"{PAGE}/thumbnail/1",
+        f"/shop?sql={sql}",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS, str(shop / "shop.db"), *paths],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    at_start, torch = json.loads(done.stdout.splitlines()[-1])
+    assert at_start == [] and torch is False

@@ -1,0 +1,386 @@
+"""Pictures that are sent: how they are read, embedded, remembered and refused."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import io
+import re
+import shutil
+import threading
+
+import pytest
+from conftest import draw
+from datasette.app import Datasette
+
+from datasette_image_search.errors import NotFound
+from datasette_image_search.web import uploads
+
+PAGE = "/shop/products/-/image-search"
+
+
+@pytest.fixture
+def ds(shop):
+    return Datasette([str(shop / "shop.db")])
+
+
+@pytest.fixture(scope="module")
+def picture() -> bytes:
+    buffer = io.BytesIO()
+    draw("disc", "red").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def configured(shop, **settings) -> Datasette:
+    return Datasette(
+        [str(shop / "shop.db")], metadata={"plugins": {"datasette-image-search": settings}}
+    )
+
+
+def token_of(response) -> str:
+    return response.headers["location"].partition("_upload=")[2].partition("&")[0]
+
+
+# -- what is taken ------------------------------------------------------------------------
+
+
+async def test_browser_is_redirected_to_the_matches(ds, picture):
+    sent = await ds.client.post(
+        f"{PAGE}?category=box&_size=3", files={"image": ("bag.png", picture, "image/png")}
+    )
+    assert sent.status_code == 303
+    location = sent.headers["location"]
+    assert location.startswith(f"{PAGE}?_upload=")
+    assert location.endswith("&_size=3&category=box")
+    page = await ds.client.get(location)
+    assert page.status_code == 200
+    assert "Similar to your picture" in page.text
+    assert 'src="data:image/jpeg;base64,' in page.text
+    assert "3 most similar" in page.text
+    data = (await ds.client.get(location.replace("?", ".json?"))).json()
+    assert {row["category"] for row in data["rows"]} == {"box"}
+    assert data["query"] == {"_upload": token_of(sent)}
+
+
+async def test_json_is_answered_at_once(ds, picture):
+    for address, headers in ((f"{PAGE}.json", {}), (PAGE, {"accept": "application/json"})):
+        sent = await ds.client.post(
+            f"{address}?_size=2", files={"image": ("x", picture)}, headers=headers
+        )
+        data = sent.json()
+        assert sent.status_code == 200 and data["ok"]
+        assert data["rows"][0]["id"] == 1  # the very picture
+        assert data["rows"][0]["_score"] == pytest.approx(1, abs=1e-5)
+        again = await ds.client.get(f"{PAGE}.json?_upload={data['query']['_upload']}&_size=2")
+        assert again.json() == data
+
+
+async def test_raw_body(ds, picture):
+    sent = await ds.client.post(
+        f"{PAGE}.json?_size=1", content=picture, headers={"content-type": "image/png"}
+    )
+    assert sent.json()["rows"][0]["id"] == 1
+
+
+async def test_other_fields_and_many_small_pieces(ds, picture):
+    boundary = "x" * 40
+    before = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="csrftoken"\r\n\r\nabc\r\n'
+        f'--{boundary}\r\nContent-Disposition: form-data; name="image"; '
+        'filename="x.png"\r\nContent-Type: image/png\r\n\r\n'
+    )
+    body = before.encode() + picture + f"\r\n--{boundary}--\r\n".encode()
+
+    async def pieces():
+        for start in range(0, len(body), 7):
+            yield body[start : start + 7]
+
+    sent = await ds.client.post(
+        f"{PAGE}.json?_size=1",
+        content=pieces(),
+        headers={"content-type": f"multipart/form-data; boundary={boundary}"},
+    )
+    assert sent.json()["rows"][0]["id"] == 1
+
+
+async def test_multipart_with_a_cookie(ds, picture):
+    await ds.invoke_startup()
+    cookies = {"ds_actor": ds.sign({"a": {"id": "someone"}}, "actor"), "other": "1"}
+    sent = await ds.client.post(PAGE, files={"image": ("x.png", picture)}, cookies=cookies)
+    assert sent.status_code == 303
+
+
+async def test_upload_in_sql(ds, picture):
+    sent = await ds.client.post(PAGE, files={"image": ("x.png", picture)})
+    page = await ds.client.get(f"{sent.headers['location']}&category=box&_size=4")
+    link = next(html.unescape(h) for h in re.findall(r'href="([^"]*)"', page.text) if "sql=" in h)
+    path, query = link.split("?")
+    rows = (await ds.client.get(f"{path}.json?{query}&_shape=array")).json()
+    location = sent.headers["location"].replace("?", ".json?")
+    expected = (await ds.client.get(f"{location}&category=box&_size=4")).json()["rows"]
+    assert [row["id"] for row in rows] == [row["id"] for row in expected]
+    assert len(rows) == 4
+
+
+# -- what is refused ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "sent, status, words",
+    [
+        ({"files": {"image": ("x.png", b"not a picture")}}, 400, "not a picture"),
+        ({"files": {"image": ("x.svg", b"<svg/>")}}, 400, "SVG"),
+        ({"files": {"image": ("", b"")}}, 400, "Choose a picture first."),
+        ({"files": {"photo": ("x.png", b"abc")}}, 400, "Choose a picture first."),
+        ({"content": b"", "headers": {"content-type": "image/png"}}, 400, "Choose a picture"),
+        ({"content": b"a=b", "headers": {"content-type": "text/plain"}}, 400, "named image"),
+        ({"content": b"abc"}, 400, "named image"),
+        ({"content": b"x", "headers": {"content-type": "multipart/form-data"}}, 400, "boundary"),
+        (
+            {"content": b"xx", "headers": {"content-type": "multipart/form-data; boundary=q"}},
+            400,
+            "cannot be read",
+        ),
+        (
+            {
+                "content": b'--q\r\nContent-Disposition: form-data; name="image"\r\n\r\nabc',
+                "headers": {"content-type": "multipart/form-data; boundary=q"},
+            },
+            400,
+            "ended in the middle",
+        ),
+    ],
+)
+async def test_bad_uploads(ds, sent, status, words):
+    answer = await ds.client.post(f"{PAGE}.json", **sent)
+    assert answer.status_code == status, answer.text
+    data = answer.json()
+    assert data["ok"] is False and words in data["error"] and data["errors"] == [data["error"]]
+    page = await ds.client.post(PAGE, **sent)
+    assert page.status_code == status
+    assert words in page.text and "Traceback" not in page.text
+    assert "<form class" in page.text  # and try again
+
+
+@pytest.mark.parametrize("announced", [True, False])
+@pytest.mark.parametrize("kind", ["multipart/form-data; boundary=q", "image/png"])
+async def test_too_large(shop, kind, announced):
+    ds = configured(shop, max_upload_bytes=100_000)
+    head = b'--q\r\nContent-Disposition: form-data; name="image"\r\n\r\n'
+    taken = 0
+
+    async def pieces():
+        nonlocal taken
+        yield head
+        for _ in range(5000):
+            taken += 1000
+            yield b"x" * 1000
+
+    headers = {"content-type": kind}
+    if announced:
+        headers["content-length"] = "5000058"
+    answer = await ds.client.post(f"{PAGE}.json", content=pieces(), headers=headers)
+    assert answer.status_code == 413
+    assert "larger than 0.1 MB" in answer.json()["error"]
+
+
+async def test_body_is_not_read_beyond_the_limit(shop):
+    """What is seen after the limit is dropped; nothing is kept of it."""
+    from datasette.utils.asgi import Request
+
+    from datasette_image_search.errors import TooLarge
+    from datasette_image_search.web.multipart import read_picture
+
+    seen = 0
+
+    async def receive():
+        nonlocal seen
+        seen += 1
+        return {"type": "http.request", "body": b"x" * 1000, "more_body": True}
+
+    scope = {"type": "http", "method": "POST", "headers": [(b"content-type", b"image/png")]}
+    with pytest.raises(TooLarge):
+        await read_picture(Request(scope, receive), 10_000)
+    assert seen < 60  # of an endless body
+
+
+@pytest.mark.parametrize(
+    "headers, status",
+    [
+        ({}, 303),
+        ({"origin": "http://localhost"}, 303),
+        ({"sec-fetch-site": "same-origin", "origin": "https://proxied.example"}, 303),
+        ({"sec-fetch-site": "none"}, 303),
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"sec-fetch-site": "same-site", "origin": "http://localhost"}, 403),
+    ],
+)
+@pytest.mark.parametrize("cookies", [{}, {"some": "cookie"}])
+async def test_other_sites_cannot_send(ds, picture, headers, status, cookies):
+    sent = await ds.client.post(
+        PAGE, files={"image": ("x.png", picture)}, headers=headers, cookies=cookies
+    )
+    assert sent.status_code == status
+    raw = {"content-type": "image/png", **headers}
+    sent = await ds.client.post(PAGE, content=picture, headers=raw, cookies=cookies)
+    assert sent.status_code == status
+
+
+async def test_too_many_waiting(ds, picture, monkeypatch):
+    go = threading.Event()
+    monkeypatch.setattr(uploads, "_embed", lambda *_: go.wait(20))
+    first = [
+        asyncio.ensure_future(uploads.embed(ds, ds.get_database("shop"), None, b""))
+        for _ in range(uploads.MOST_WAITING)
+    ]
+    await asyncio.sleep(0.05)
+    answer = await ds.client.post(f"{PAGE}.json", files={"image": ("x.png", picture)})
+    go.set()
+    await asyncio.gather(*first)
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "5"
+    assert "Too many" in answer.json()["error"]
+    monkeypatch.undo()
+    await asyncio.sleep(0.05)
+    assert (await ds.client.post(PAGE, files={"image": ("x", picture)})).status_code == 303
+
+
+async def test_the_server_goes_on_while_a_picture_is_embedded(ds, picture, monkeypatch):
+    go = threading.Event()
+    original = uploads._embed
+
+    def slow(*arguments):
+        go.wait(20)
+        return original(*arguments)
+
+    monkeypatch.setattr(uploads, "_embed", slow)
+    sending = asyncio.ensure_future(ds.client.post(PAGE, files={"image": ("x.png", picture)}))
+    await asyncio.sleep(0.05)
+    assert (await ds.client.get("/shop/products/1.json")).status_code == 200
+    go.set()
+    assert (await sending).status_code == 303
+
+
+async def test_weights_that_are_not_here(ds, picture, monkeypatch, tmp_path):
+    from datasette_image_search.errors import ModelError
+
+    def missing(*_):
+        raise ModelError("there are no weights here.")
+
+    monkeypatch.setattr(uploads, "_embed", missing)
+    answer = await ds.client.post(PAGE, files={"image": ("x.png", picture)})
+    assert answer.status_code == 400 and "There are no weights here." in answer.text
+
+
+# -- how long it is remembered ----------------------------------------------------------------
+
+
+async def test_token_is_bound_to_database_and_collection(shop, picture, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(shop, other)
+    (other / "shop.db").rename(other / "other.db")
+    ds = Datasette([str(shop / "shop.db"), str(other / "other.db")])
+    sent = await ds.client.post(PAGE, files={"image": ("x.png", picture)})
+    token = token_of(sent)
+    assert (await ds.client.get(f"{PAGE}.json?_upload={token}")).status_code == 200
+    elsewhere = await ds.client.get(f"/other/products/-/image-search.json?_upload={token}")
+    assert elsewhere.status_code == 404
+    sql = f"select+similar_to_upload('products','{token}')"
+    assert (await ds.client.get(f"/shop.json?sql={sql}", follow_redirects=True)).status_code == 200
+    answer = await ds.client.get(f"/other.json?sql={sql}", follow_redirects=True)
+    assert answer.status_code == 400
+    another = Datasette([str(shop / "shop.db")])
+    assert (await another.client.get(f"{PAGE}.json?_upload={token}")).status_code == 404
+
+
+def test_uploads_expire_and_the_oldest_goes():
+    now = 0.0
+    known = uploads.Uploads(clock=lambda: now)
+    keep = {"seconds": 60, "most": 2}
+    first = known.remember("shop", "products", "v1", None, **keep)
+    second = known.remember("shop", "products", "v2", None, **keep)
+    assert len(first) >= 32 and first != second
+    assert known.find("shop", "products", first).vector == "v1"
+    third = known.remember("shop", "products", "v3", None, **keep)
+    with pytest.raises(NotFound):
+        known.find("shop", "products", first)
+    for place in (("shop", "others"), ("other", "products")):
+        with pytest.raises(NotFound):
+            known.find(*place, third)
+    now = 61.0
+    with pytest.raises(NotFound):
+        known.find("shop", "products", third)
+    known.remember("shop", "products", "v4", None, **keep)
+    assert len(known) == 1
+
+
+async def test_lifetime_from_configuration(shop, picture, monkeypatch):
+    ds = configured(shop, upload_seconds=5, max_uploads=1)
+    one = token_of(await ds.client.post(PAGE, files={"image": ("x.png", picture)}))
+    two = token_of(await ds.client.post(PAGE, files={"image": ("x.png", picture)}))
+    assert (await ds.client.get(f"{PAGE}?_upload={one}")).status_code == 404
+    assert (await ds.client.get(f"{PAGE}?_upload={two}")).status_code == 200
+    known = uploads.of(ds)
+    clock = known._clock
+    known._clock = lambda: clock() + 6
+    assert (await ds.client.get(f"{PAGE}?_upload={two}")).status_code == 404
+
+
+async def test_base_url(shop, picture):
+    ds = Datasette([str(shop / "shop.db")], settings={"base_url": "/prefix/"})
+    sent = await ds.client.post(PAGE, files={"image": ("x.png", picture)})
+    assert sent.status_code == 303
+    assert sent.headers["location"].startswith(f"/prefix{PAGE}?_upload=")
+
+
+async def test_a_models_plugin_is_asked(shop, picture):
+    """An upload is embedded by whatever model the collection has, plugins' included."""
+    from datasette import hookimpl
+    from datasette.plugins import pm
+
+    asked = []
+
+    class Models:
+        __name__ = "Models"
+
+        @hookimpl
+        def register_image_models(self, datasette):
+            asked.append(datasette)
+            return []
+
+    plugin = Models()
+    pm.register(plugin, name="models-for-test")
+    try:
+        ds = Datasette([str(shop / "shop.db")])
+        await ds.client.post(PAGE, files={"image": ("x.png", picture)})
+        assert asked == [ds]
+    finally:
+        pm.unregister(plugin)
+
+
+def test_sqlite_utils_leaves_a_servers_functions_alone(shop):
+    """Datasette 1.0 hands its connections to sqlite_utils.Database, which prepares them."""
+    import sqlite3
+
+    import sqlite_utils
+
+    from datasette_image_search import sql_functions
+
+    asked = []
+
+    def remembered(collection, token):
+        asked.append((collection, token))
+        raise NotFound("gone.")
+
+    conn = sqlite3.connect(shop / "shop.db")
+    sql_functions.register(conn, remembered)
+    sqlite_utils.Database(conn)
+    with pytest.raises(sqlite3.OperationalError):
+        conn.execute("select similar_to_upload('products', 'abc')").fetchall()
+    assert asked == [("products", "abc")]
+    plain = sqlite_utils.Database(shop / "shop.db")
+    assert plain.execute("select similar_images('products', 1, 2)").fetchone()
+    plain.close()
+    conn.close()
