@@ -76,7 +76,7 @@ def whole_embed(folder: Path, work: Path, model: str, **options) -> float:
 
 
 def network_alone(model: str, count: int) -> float:
-    """Seconds for the network on ``count`` pictures already in memory, in batches that suit the CPU."""
+    """Seconds for the network on ``count`` pictures that are in memory, in its own batches."""
     from datasette_image_search import models
 
     entry = models.get(model)

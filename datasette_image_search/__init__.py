@@ -1,11 +1,10 @@
 """Find the rows of a SQLite table whose pictures look alike, inside Datasette."""
 
-from datasette import hookimpl
-from datasette.plugins import pm
+from pluggy import HookimplMarker
 
-from . import hookspecs
-
-pm.add_hookspecs(hookspecs)
+# Not Datasette's own, which is the same: importing Datasette here would have it look for
+# hooks in this module before there are any, where this one is imported first.
+hookimpl = HookimplMarker("datasette")
 
 
 @hookimpl

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from ..errors import ImageSearchError
+from ..hookspecs import registered_models
 
 DATABASE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -47,13 +48,6 @@ def command(function):
 def _capitalised(sentence: str) -> str:
     first = sentence.partition(" ")[0]
     return sentence[:1].upper() + sentence[1:] if first.isalpha() else sentence
-
-
-def _extra_models() -> list:
-    """The embedding models of other plugins, through the hook."""
-    from datasette.plugins import pm
-
-    return [model for found in pm.hook.register_image_models(datasette=None) for model in found]
 
 
 @command
@@ -106,7 +100,9 @@ def embed(database, table, no_thumbnails, **options):
     bar = Bar("Embedding")
     chosen = EmbedOptions(thumbnails=not no_thumbnails, **options)
     try:
-        summary = embed_table(database, table, chosen, extra_models=_extra_models(), progress=bar)
+        summary = embed_table(
+            database, table, chosen, extra_models=registered_models(), progress=bar
+        )
     finally:
         bar.close()
     click.echo(f"{summary}.")
@@ -138,7 +134,7 @@ def similar(database, table, pk, image, k, where, style, plot):
 
     if (pk is None) == (image is None):
         raise click.UsageError("Give the key of a row or --image FILE, one of the two.")
-    answer = answers.ask(database, table, pk, image, k, where, _extra_models())
+    answer = answers.ask(database, table, pk, image, k, where, registered_models())
     if plot is not None:
         answers.plot(answer, plot)
     answers.show(answer, style)
@@ -171,7 +167,7 @@ def models():
 
     from .. import models as room
 
-    every = room.models(_extra_models()).values()
+    every = room.models(registered_models()).values()
     rows = [
         (model.id, model.dimensions, "here" if model.weights_here() else "to download",
          model.description)

@@ -17,7 +17,7 @@ FORMATS = (
 # As decoded: Pillow keeps RGB in 4 bytes a pixel, and warns of bombs from 89.4 million on.
 MAX_PIXELS = 89_000_000
 # These decoders hold several copies of a picture while they work.
-_COSTLY_FORMATS, _COSTLY_MAX_PIXELS = ("WEBP", "JPEG2000"), MAX_PIXELS // 2
+_COSTLY_FORMATS, _COSTLY_MAX_PIXELS = ("WEBP", "JPEG2000"), 40_000_000
 # Each pass of a progressive JPEG visits every pixel, and may cost the file but a few bytes.
 _MAX_PASSED_PIXELS = 100 * MAX_PIXELS
 
@@ -84,11 +84,11 @@ def refusal(error: Exception, format: str, *, opened: bool = True) -> PictureErr
     ):
         return PictureError(f"the picture is a {format} of a kind that Pillow cannot read.")
     if "text chunk" in text or "max_text" in text:
-        return PictureError(f"the picture is a {format} with a text larger than is read.")
-    if not opened:
         return PictureError(
-            f"this is not a picture: it begins like a {format}, but cannot be read as one."
+            f"the picture is a {format} with a text or a colour profile larger than is read."
         )
+    if not opened:
+        return PictureError(f"this begins like a {format}, but cannot be read as one.")
     if isinstance(error, EOFError) or "truncated" in text or "end of file" in text:
         return PictureError(f"the picture is damaged: the {format} ends too early.")
     if "checksum" in text:

@@ -107,9 +107,7 @@ async def embed(datasette, db, record, data: bytes):
 
 
 def _embed(datasette, folder: Path, record, data: bytes):
-    from datasette.plugins import pm
-
     from ..collection import picture_vector
+    from ..hookspecs import registered_models
 
-    lists = pm.hook.register_image_models(datasette=datasette)
-    return picture_vector(data, record, folder, [model for found in lists for model in found or []])
+    return picture_vector(data, record, folder, registered_models(datasette))

@@ -1,0 +1,52 @@
+"""Where a row's picture comes from: a path below a folder, or an http(s) URL.
+
+(A BLOB needs no reading from elsewhere: the catalog hands its bytes over.)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import SourceError
+from .fetched import Fetched, quoted
+from .paths import Folder
+from .urls import Web, is_url
+
+__all__ = ["Fetched", "Sources", "is_url"]
+
+
+class Sources:
+    """Reads the sources of one collection: paths below ``root``, URLs anywhere public.
+
+    ``allow_private`` admits URLs whose host is a private or local address. Made for one
+    run: what is remembered of folders is not looked up again.
+    """
+
+    def __init__(self, root: Path, *, allow_private: bool = False):
+        self._files = Folder(root)
+        self._web = Web(allow_private=allow_private)
+
+    @property
+    def root(self) -> Path:
+        return self._files.root
+
+    def fetch(self, value: str, known: str | None = None) -> Fetched:
+        """Read ``value``, unless its fingerprint is still ``known``.
+
+        Raises :class:`SourceError` with the reason.
+        """
+        if not isinstance(value, str):
+            raise SourceError(f"{quoted(value)} is neither a path nor a URL nor a BLOB.")
+        if is_url(value):
+            return self._web.fetch(value, known)
+        return self._files.read(value, known)
+
+    def path(self, value: str) -> Path:
+        """The file that ``value`` names; raises :class:`SourceError` outside the root."""
+        return self._files.path(value)
+
+    def unchanged(self, value: str, known: str | None) -> bool:
+        """Is ``value`` a file that still has the fingerprint ``known``? Reads nothing."""
+        if known is None or not isinstance(value, str) or is_url(value):
+            return False
+        return self._files.fingerprint(value) == known

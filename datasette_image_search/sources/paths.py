@@ -1,0 +1,107 @@
+"""Files below one folder, and none outside it, wherever links and dots may lead."""
+
+from __future__ import annotations
+
+import os
+import stat
+from functools import lru_cache
+from pathlib import Path
+
+from ..errors import SourceError
+from . import fetched
+from .fetched import Fetched, quoted
+
+# A FIFO put in a file's place does not keep us waiting, nor is a link there followed.
+_FLAGS = os.O_RDONLY
+for _name in ("O_NONBLOCK", "O_NOFOLLOW", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"):
+    _FLAGS |= getattr(os, _name, 0)
+# Merely to resolve such a path, Windows logs in at the server that it names.
+_NETWORK = ("//", "\\\\")
+
+
+class Folder:
+    """Reads the files below ``root``, by the paths of a column."""
+
+    def __init__(self, root: Path):
+        self.root = Path(os.path.realpath(root))
+        self._remembered = lru_cache(4096)(os.path.realpath)
+
+    def path(self, value: str) -> Path:
+        """The file that ``value`` names now; raises :class:`SourceError` outside the root."""
+        return self._resolve(value, os.path.realpath)
+
+    def fingerprint(self, value: str) -> str | None:
+        """The file's fingerprint, or None where there is no file to be read.
+
+        Made for going through a million rows: each folder is resolved once. One that
+        becomes a link during a run may be missed here, where no byte of a file is read;
+        :meth:`read` looks anew.
+        """
+        try:
+            return _fingerprint(os.stat(self._resolve(value, self._remembered)))
+        except (OSError, SourceError):
+            return None
+
+    def read(self, value: str, known: str | None = None) -> Fetched:
+        """The file's bytes, unless its fingerprint is still ``known``."""
+        name = quoted(value)
+        try:
+            path = self.path(value)
+            found = os.stat(path)
+            _refuse_others(found, name)  # before it is opened: some devices act on that
+            if _fingerprint(found) == known:
+                return Fetched(None, known)
+            with open(path, "rb", opener=lambda path, _: os.open(path, _FLAGS)) as file:
+                return _read(file, name)
+        except FileNotFoundError:
+            raise SourceError(f"{name} is not in the folder {self.root}.") from None
+        except PermissionError:
+            raise SourceError(f"{name} may not be read.") from None
+        except OSError as error:
+            reason = (error.strerror or "the system refuses").lower()
+            raise SourceError(f"{name} cannot be read: {reason}.") from None
+
+    def _resolve(self, value: str, resolve) -> Path:
+        """Folders are resolved by ``resolve``, files only where they are links themselves."""
+        if "\0" in value or "://" in value:
+            raise SourceError(
+                f"{quoted(value)} is not a path, and only http and https URLs are read."
+            )
+        try:
+            os.fsencode(value)
+        except UnicodeError:
+            raise SourceError(f"{quoted(value)} cannot be the name of a file.") from None
+        path = self.root / value
+        outside = SourceError(f"{quoted(value)} lies outside the folder {self.root}.")
+        if value[:2] in _NETWORK and not path.is_relative_to(self.root):
+            raise outside
+        real = Path(resolve(str(path.parent)), path.name)
+        if path.name in ("", "..") or os.path.islink(real):
+            real = Path(os.path.realpath(path))
+        if not real.is_relative_to(self.root):
+            raise outside
+        return real
+
+
+def _read(file, name: str) -> Fetched:
+    """All of an open file, as it was at one moment."""
+    before = os.fstat(file.fileno())
+    _refuse_others(before, name)
+    data = file.read(before.st_size + 1)
+    after = os.fstat(file.fileno())
+    if _fingerprint(before) != _fingerprint(after) or len(data) != after.st_size:
+        raise SourceError(f"{name} was changed while it was read: the next embed reads it anew.")
+    return Fetched(data, _fingerprint(after))
+
+
+def _refuse_others(found: os.stat_result, name: str) -> None:
+    if stat.S_ISDIR(found.st_mode):
+        raise SourceError(f"{name} is a folder, not a file.")
+    if not stat.S_ISREG(found.st_mode):
+        raise SourceError(f"{name} is not a file with contents.")
+    if found.st_size > fetched.MAX_BYTES:
+        raise SourceError(fetched.too_large(name, found.st_size))
+
+
+def _fingerprint(found: os.stat_result) -> str:
+    return f"file {found.st_size} {found.st_mtime_ns}"

@@ -1,0 +1,271 @@
+"""Pictures from the web: public addresses only, within a time and a size."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import ipaddress
+import socket
+import ssl
+import time
+from dataclasses import dataclass, replace
+from functools import cached_property
+from http import HTTPStatus
+from urllib.parse import quote, unquote, urljoin, urlsplit
+
+from ..errors import SourceError
+from . import fetched
+from .fetched import Fetched, quoted, shortened
+
+URL_SECONDS = 30  # from the first connection to the last byte, redirects included
+MAX_REDIRECTS = 5
+_CHUNK = 2**18
+_REDIRECTS = (301, 302, 303, 307, 308)
+# A fingerprint is a kind and what the server gave; asked again, the server gets it back.
+_CONDITIONS = {"etag": "If-None-Match", "modified": "If-Modified-Since"}
+_SAFE = "/%:?@!$&'()*+,;=~[]|"  # in a path or a query, what is left as it is written
+# IPv4-mapped and -compatible addresses, and those of translating networks (NAT64).
+_CLOTHED = tuple(map(ipaddress.ip_network, ("::ffff:0:0/96", "::/96", "64:ff9b::/96")))
+
+
+def is_url(value: str) -> bool:
+    return value.lower().startswith(("http://", "https://"))
+
+
+class Web:
+    """Reads what http and https URLs lead to. Proxies in the environment are not used."""
+
+    def __init__(self, *, allow_private: bool = False):
+        self.allow_private = allow_private
+
+    def fetch(self, value: str, known: str | None = None) -> Fetched:
+        """What is at the URL ``value``, unless the server says it is still ``known``."""
+        deadline = time.monotonic() + URL_SECONDS
+        url = _URL.parse(value)
+        first = url
+        try:
+            for _ in range(MAX_REDIRECTS + 1):
+                answer = self._ask(url, known, deadline)
+                if isinstance(answer, Fetched):
+                    return answer
+                url = url.follow(answer)
+        except TimeoutError:
+            raise SourceError(f"{first} was not read within {URL_SECONDS:g} seconds.") from None
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise SourceError(f"{url} cannot be fetched: {_reason(error)}.") from None
+        raise SourceError(
+            f"{first} leads from one URL to the next more than {MAX_REDIRECTS} times."
+        )
+
+    def _ask(self, url: _URL, known: str | None, deadline: float) -> Fetched | str:
+        """The answer of one server: what it has, or where it leads."""
+        headers = url.headers
+        kind, _, validator = (known or "").partition(" ")
+        if kind in _CONDITIONS:
+            headers[_CONDITIONS[kind]] = validator
+        connection = http.client.HTTPConnection(url.host, url.port)
+        connection.sock = self._connect(url, deadline)
+        try:
+            connection.request("GET", url.target, headers=headers)
+            response = connection.getresponse()
+            if response.status == 304 and kind in _CONDITIONS:
+                return Fetched(None, known)
+            if response.status in _REDIRECTS and response.headers.get("Location"):
+                return response.headers["Location"]
+            if not 200 <= response.status < 300:
+                raise SourceError(f"{url} answers {_status(response.status)}.")
+            return Fetched(_read(response, url), _fingerprint(response.headers))
+        finally:
+            connection.close()
+
+    def _connect(self, url: _URL, deadline: float) -> socket.socket:
+        """A connection to the host's first address that answers.
+
+        Every connection, a redirect's too, is made here: the address that was checked is
+        the address that is used, whatever a name server answers the next time.
+        """
+        failure: OSError | None = None
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            url.host, url.port, type=socket.SOCK_STREAM
+        ):
+            if not (self.allow_private or _is_public(address[0])):
+                raise SourceError(
+                    f"{url.host} is at the private address {address[0]}: "
+                    "allow such URLs with --allow-private-urls."
+                )
+            sock = _Socket(family, kind, protocol)
+            try:
+                sock.wait_until(deadline)
+                sock.connect(address)
+                return self._encrypt(sock, url.host, deadline) if url.secure else sock
+            except OSError as error:
+                sock.close()
+                failure = error
+        raise failure or OSError("its host has no address")
+
+    def _encrypt(self, sock: _Socket, host: str, deadline: float) -> ssl.SSLSocket:
+        secure = self._certificates.wrap_socket(sock, server_hostname=host)
+        secure.wait_until(deadline)
+        return secure
+
+    @cached_property
+    def _certificates(self) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        context.sslsocket_class = _SecureSocket
+        return context
+
+
+class _UntilDeadline:
+    """A socket whose reads must end, all together, at one moment.
+
+    A timeout alone begins anew with every byte: a server that sends one now and then
+    could keep us for days.
+    """
+
+    _deadline: float
+
+    def wait_until(self, deadline: float) -> None:
+        self._deadline = deadline
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self.settimeout(left)
+
+    def recv_into(self, *args, **kwargs) -> int:
+        self.wait_until(self._deadline)
+        return super().recv_into(*args, **kwargs)
+
+
+class _Socket(_UntilDeadline, socket.socket):
+    pass
+
+
+class _SecureSocket(_UntilDeadline, ssl.SSLSocket):
+    pass
+
+
+@dataclass(frozen=True)
+class _URL:
+    """A URL in the parts that a request has; as text it shows no password."""
+
+    secure: bool
+    host: str
+    port: int
+    target: str
+    login: str | None
+
+    @classmethod
+    def parse(cls, value: str) -> _URL:
+        """What people write and browsers accept: spaces and umlauts, in hosts too."""
+        try:
+            parts = urlsplit(value.strip())
+            host = parts.hostname or ""
+            if not host.isascii():
+                host = host.encode("idna").decode()
+            secure = parts.scheme == "https"
+            port = parts.port or (443 if secure else 80)
+            target = quote(parts.path or "/", _SAFE)
+            if parts.query:
+                target += "?" + quote(parts.query, _SAFE)
+        except ValueError:  # UnicodeError is one too
+            host = ""
+        if not host:
+            # Before the @ there may be a password, which belongs in no message.
+            raise SourceError(f"{quoted(value.rpartition('@')[2])} is not a URL that can be read.")
+        login = None
+        if parts.username is not None:
+            login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        return cls(secure, host, port, target, login)
+
+    @property
+    def server(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        return shortened(self._whole)
+
+    @property
+    def _whole(self) -> str:
+        return f"http{'s' if self.secure else ''}://{self.server}{self.target}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        headers = {"Host": self.server, "User-Agent": "datasette-image-search"}
+        if self.login is not None:
+            login = base64.b64encode(self.login.encode()).decode()
+            headers["Authorization"] = f"Basic {login}"
+        return headers
+
+    def follow(self, location: str) -> _URL:
+        """Where a redirect leads; a password goes to its own server only."""
+        # http.client reads headers as Latin-1, servers write them in UTF-8.
+        location = location.encode("latin-1", "replace").decode(errors="replace")
+        target = urljoin(self._whole, location)
+        if not is_url(target):
+            kind = quoted(target.partition(":")[0])
+            raise SourceError(f"{self} leads to a URL of the kind {kind}; only http is followed.")
+        url = _URL.parse(target)
+        same = (url.secure, url.host, url.port) == (self.secure, self.host, self.port)
+        return replace(url, login=self.login) if same and url.login is None else url
+
+
+def _is_public(address: str) -> bool:
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if ip.version == 6:
+        # An IPv4 address in IPv6 clothes leads where the IPv4 address does.
+        if any(ip in network for network in _CLOTHED):
+            ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        elif ip.sixtofour:
+            ip = ip.sixtofour
+        elif ip.is_site_local:
+            return False
+    return ip.is_global and not ip.is_multicast
+
+
+def _read(response: http.client.HTTPResponse, url: _URL) -> bytes:
+    announced = response.length
+    if announced and announced > fetched.MAX_BYTES:
+        raise SourceError(fetched.too_large(str(url), announced))
+    chunks, size = [], 0
+    while chunk := response.read1(_CHUNK):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > fetched.MAX_BYTES:
+            raise SourceError(fetched.too_large(str(url), size))
+    if announced is not None and size < announced:
+        raise SourceError(f"{url} ends after {size:,} of {announced:,} bytes.")
+    return b"".join(chunks)
+
+
+def _fingerprint(headers) -> str:
+    for kind, header in (("etag", "ETag"), ("modified", "Last-Modified")):
+        validator = headers.get(header, "")
+        # It will be sent back: what no header can hold, or nobody should keep, is left.
+        if validator.isascii() and validator.isprintable() and 0 < len(validator) <= 500:
+            return f"{kind} {validator}"
+    return "url"
+
+
+def _status(code: int) -> str:
+    try:
+        return f"{code} {HTTPStatus(code).phrase}"
+    except ValueError:
+        return str(code)
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong on the way, without the words of sockets and parsers."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted ({error.verify_message})"
+    if isinstance(error, ssl.SSLError):
+        return "no encrypted connection can be made"
+    if isinstance(error, (socket.gaierror, UnicodeError, http.client.InvalidURL)):
+        return "the name of its host leads nowhere"
+    if isinstance(error, http.client.RemoteDisconnected):
+        return "its server closed the connection without an answer"
+    if isinstance(error, http.client.IncompleteRead):
+        return "its server broke off"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return "its server's answer makes no sense"
