@@ -46,6 +46,8 @@ class PictureError(ImageSearchError):
 class ModelError(ImageSearchError):
     """A model is unknown, or its weights cannot be had."""
 
+    status = 500
+
 
 class CatalogError(ImageSearchError):
     """The database cannot be read or written."""

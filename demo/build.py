@@ -22,7 +22,7 @@ from .shop import KINDS, Product, catalogue
 
 STAMP = ".shop-build.json"
 COLUMNS = (
-    "id", "name", "kind", "brand", "category", "colour", "pattern", "material", "price", "picture",
+    "id", "picture", "name", "kind", "brand", "category", "colour", "pattern", "material", "price",
     "description",
 )  # fmt: skip
 

@@ -75,7 +75,12 @@ def test_plot_draws_the_query_beside_its_matches(shop, tmp_path):
     drawing = tmp_path / "matches.png"
     run("similar", shop / "shop.db", "products", 9, "-k", 7, "--plot", drawing)
     with Image.open(drawing) as picture:
-        assert picture.size[0] > picture.size[1] > 300
+        width, height = picture.size
+        assert width > height > 300
+        grey = picture.convert("L").resize((6, 2), Image.Resampling.BOX)
+        shades = list(grey.tobytes())
+        # The query and seven matches: eight of twelve places are drawn, four are white.
+        assert all(shade < 245 for shade in shades[:8]) and min(shades[8:]) > 250
     assert "cannot be drawn" in failure(
         "similar", shop / "shop.db", "products", 9, "--plot", tmp_path / "x.abc"
     )
@@ -177,7 +182,7 @@ def test_damage_to_the_sidecar_is_said_and_status_goes_on(shop_copy):
     assert "problem   shop.products.faiss is damaged" in run("status", shop_copy / "shop.db").output
     sidecar.unlink()
     said = failure("similar", shop_copy / "shop.db", "products", 1)
-    assert "shop.products.faiss is missing in" in said
+    assert "shop.products.faiss is missing beside the database" in said
 
 
 def test_a_sidecar_of_another_model_is_refused(shop_copy, torch_home):

@@ -263,15 +263,16 @@ async def test_the_server_goes_on_while_a_picture_is_embedded(ds, picture, monke
     assert (await sending).status_code == 303
 
 
-async def test_weights_that_are_not_here(ds, picture, monkeypatch, tmp_path):
+async def test_weights_that_are_not_here(ds, picture, monkeypatch, caplog):
     from datasette_image_search.errors import ModelError
 
     def missing(*_):
-        raise ModelError("there are no weights here.")
+        raise ModelError("there are no weights at /a/secret/place.")
 
     monkeypatch.setattr(uploads, "_embed", missing)
     answer = await ds.client.post(PAGE, files={"image": ("x.png", picture)})
-    assert answer.status_code == 400 and "There are no weights here." in answer.text
+    assert answer.status_code == 500 and "its model resnet18 does not run here" in answer.text
+    assert "secret" not in answer.text and "/a/secret/place" in caplog.text
 
 
 # -- how long it is remembered ----------------------------------------------------------------

@@ -151,7 +151,7 @@ def plot(answer: Answer, path: Path) -> None:
     across = min(len(panels), 6)
     down = -(-len(panels) // across)
     figure = Figure(figsize=(2 * across, 2.3 * down), layout="constrained")
-    axes = figure.subplots(down, across, squeeze=False).flat
+    axes = list(figure.subplots(down, across, squeeze=False).flat)
     for axis in axes:
         axis.set_axis_off()
     for axis, (title, thumbnail) in zip(axes, panels, strict=False):

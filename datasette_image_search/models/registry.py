@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -25,6 +26,13 @@ class Weights:
 
 
 def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, read once for as long as it stays the same."""
+    found = path.stat()
+    return _sha256(path, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(32)
+def _sha256(path: Path, size: int, modified: int) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(2**20):

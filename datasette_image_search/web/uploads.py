@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import threading
 import time
@@ -12,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
-from ..errors import Busy, NotFound
+from ..errors import Busy, ModelError, NotFound
+
+log = logging.getLogger("datasette_image_search")
 
 MOST_WAITING = 8
 
@@ -103,7 +106,15 @@ _embedder = _Embedder()
 
 async def embed(datasette, db, record, data: bytes):
     """(vector, thumbnail) of a picture, made as the collection's were, off the event loop."""
-    return await _embedder.run(_embed, datasette, Path(db.path or "").parent, record, data)
+    try:
+        return await _embedder.run(_embed, datasette, Path(db.path or "").parent, record, data)
+    except ModelError as error:
+        # What is wrong names files of the server: it is for those who read its log.
+        log.error("%s: %s", record.name, error)
+        raise ModelError(
+            f"this server cannot look at pictures for {record.name!r} now: "
+            f"its model {record.model} does not run here."
+        ) from error
 
 
 def _embed(datasette, folder: Path, record, data: bytes):

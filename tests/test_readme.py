@@ -1,0 +1,78 @@
+"""The README's examples are run: its commands in a shell's stead, its SQL on the shop."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sqlite3
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from conftest import build_shop, draw
+
+from datasette_image_search import sql_functions
+from datasette_image_search.cli import image_search
+from datasette_image_search.models import models
+from datasette_image_search.web.settings import Settings
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A user's folder before the first command."""
+    made = build_shop(tmp_path_factory.mktemp("readme") / "shop")
+    draw("cross", "blue", (300, 200)).save(made / "found.jpg")
+    return made
+
+
+@pytest.fixture(scope="module")
+def outputs(folder):
+    """Each command of the README, in order, with what it printed."""
+    said = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for line in "".join(blocks("bash")).splitlines():
+            program, group, *arguments = shlex.split(line)
+            assert (program, group) == ("datasette", "image-search")
+            result = CliRunner().invoke(image_search, arguments)
+            assert result.exit_code == 0, (line, result.output)
+            said[line] = result.output
+    return said
+
+
+def test_the_commands_run_and_say_something(outputs):
+    assert len(outputs) >= 6
+    assert all(outputs.values())
+    assert {line.split()[2] for line in outputs} >= {"load", "embed", "similar", "status"}
+
+
+@pytest.mark.parametrize("sql", blocks("sql"))
+def test_the_sql_gives_rows(outputs, folder, sql):
+    conn = sqlite3.connect(folder / "shop.db")
+    sql_functions.register(conn)
+    assert conn.execute(sql).fetchall()
+
+
+def test_names_in_the_text_are_real(folder):
+    text = README.read_text(encoding="utf-8")
+    for name in re.findall(r"^\| `(\w+)`.*(?:torchvision|package)", text, re.MULTILINE):
+        assert name in models()
+    for option in set(re.findall(r"`(--[a-z-]+)", text)):
+        options = [
+            o for command in image_search.commands.values() for p in command.params for o in p.opts
+        ]
+        assert option in [*options, "--help"]
+    for link in re.findall(r"\]\(((?:docs|datasette)[^)#]+)", text):
+        assert (README.parent / link).exists(), link
+
+
+def test_every_setting_is_documented():
+    documented = set(re.findall(r"^\| `(\w+)` \| [\w]+ \|", README.read_text(), re.MULTILINE))
+    assert documented == {field.name for field in fields(Settings)}
