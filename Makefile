@@ -8,6 +8,7 @@ PORT ?= 8001
 VENV := .venv
 VENV1 := .venv-1.0
 SHOP := demo/shop
+EMBED = $(VENV)/bin/datasette image-search embed $(SHOP)/shop.db products --model mini --column picture
 
 .PHONY: demo test test-0.65 test-1.0 lint clean
 
@@ -28,9 +29,10 @@ $(VENV1)/ready: $(VENV)/ready
 	$(VENV1)/bin/python -m pip install --quiet "datasette==1.0a41"
 	touch $@
 
+# --replace: the weights of mini have changed since the shop was embedded.
 demo: $(VENV)/ready
 	$(VENV)/bin/python -m demo.build $(SHOP)
-	$(VENV)/bin/datasette image-search embed $(SHOP)/shop.db products --model mini --column picture
+	$(EMBED) || $(EMBED) --replace
 	$(VENV)/bin/datasette serve $(SHOP)/shop.db -m demo/metadata.json --host $(HOST) --port $(PORT)
 
 test: lint test-0.65 test-1.0

@@ -225,6 +225,16 @@ def test_what_made_the_vectors_cannot_be_changed_in_passing(shop_copy, torch_hom
     assert opened(shop_copy).record.metric == "cosine"
 
 
+def test_replace_embeds_everything_anew(shop_copy, torch_home):
+    other = EmbedOptions(model="mini", replace=True)
+    assert counts(embed(shop_copy / "shop.db", "products", other)) == (24, 0, 0, 0)
+    found = opened(shop_copy)
+    assert (found.record.model, found.record.column_name) == ("mini", "picture")
+    assert len(found.index) == 24 and len(found.similar_to_row((1,), 5)) == 5
+    names = [name for (name,) in found.conn.execute("select name from image_search_collections")]
+    assert names == ["products"]
+
+
 def test_a_database_locked_by_another_program(shop_copy, monkeypatch):
     monkeypatch.setattr(catalog.connection, "PATIENCE_SECONDS", 0.2)
     other = sqlite3.connect(shop_copy / "shop.db", isolation_level=None)

@@ -3,6 +3,7 @@
 from .collections import (
     CollectionRecord,
     collections,
+    drop,
     find,
     folder_of,
     insert,
@@ -28,6 +29,7 @@ __all__ = [
     "connect",
     "database_name",
     "database_path",
+    "drop",
     "drop_unused_pictures",
     "find",
     "folder_of",

@@ -116,6 +116,12 @@ def update(conn: sqlite3.Connection, collection_id: int, **changes) -> None:
         )
 
 
+def drop(conn: sqlite3.Connection, record: CollectionRecord) -> None:
+    """Remove a collection and its rows table; the user's table stays as it is."""
+    conn.execute("delete from image_search_collections where id = ?", (record.id,))
+    conn.execute(f"drop table if exists {schema.rows_table(record.id)}")
+
+
 def sidecar_name(database: Path, collection: str) -> str:
     """``shop.db`` and ``products`` → ``shop.products.faiss``, for any collection's name."""
     name = f"{database.stem}.{percent_encoded(collection, safe=' ')}.faiss"

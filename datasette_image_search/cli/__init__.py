@@ -84,6 +84,7 @@ def load(database, table, folder, prune):
 @click.option("--batch-size", type=click.IntRange(1, 4096), help="Pictures a batch")
 @click.option("--index", help="The kind of index: auto or exact")
 @click.option("--collection", metavar="NAME", help="A further collection of the same table")
+@click.option("--replace", is_flag=True, help="Forget the collection first, and embed all anew")
 @click.option("--no-thumbnails", is_flag=True, help="Keep no small pictures in the database")
 @click.option("--allow-private-urls", is_flag=True, help="Read URLs at private addresses too")
 def embed(database, table, no_thumbnails, **options):

@@ -13,7 +13,7 @@ from .. import catalog, models, pictures
 from ..catalog import Candidate, CollectionRecord, Outcome, Picture, Rows, Table
 from ..errors import CatalogError, NotFound, UsageError
 from ..sources import Sources, is_url
-from ..vector_index import METRICS, SidecarWriter, choose
+from ..vector_index import METRICS, SidecarWriter, choose, discard
 from .query_pictures import weights_argument
 from .reading import Read, Reader
 from .search import identity_of
@@ -40,6 +40,7 @@ class EmbedOptions:
     batch_size: int | None = None
     index: str | None = None
     collection: str | None = None
+    replace: bool = False
     thumbnails: bool = True
     allow_private_urls: bool = False
 
@@ -110,7 +111,12 @@ def _collection(conn, database: Path, name: str, options: EmbedOptions, extra, p
     record = catalog.find(conn, options.collection or name)
     if record is not None and options.collection and record.name != options.collection:
         record = None  # found by its table; another name makes another collection
-    if record is not None:
+    if record is not None and options.replace:
+        name = record.table_name
+        options = replace(options, collection=record.name)
+        options = replace(options, column=options.column or record.column_name)
+        options = replace(options, root=options.root or record.root_path(conn))
+    elif record is not None:
         return _existing(conn, record, name, options, extra)
     table = Table.read(conn, name)
     model = models.get(options.model or models.DEFAULT_MODEL, extra)
@@ -123,6 +129,8 @@ def _collection(conn, database: Path, name: str, options: EmbedOptions, extra, p
     root = options.root or catalog.folder_of(conn, table.name) or database.parent
     weights = model.find_weights(options.weights, progress=True)
     name = options.collection or table.name
+    if record is not None:
+        _drop(conn, record)
     record = CollectionRecord(
         id=0,
         name=name,
@@ -142,6 +150,13 @@ def _collection(conn, database: Path, name: str, options: EmbedOptions, extra, p
     )
     with catalog.transaction(conn):
         return catalog.insert(conn, record, table), model
+
+
+def _drop(conn, record: CollectionRecord) -> None:
+    """Forget a collection: its files first, since rows without them are only unfinished."""
+    discard(record.sidecar_path(conn))
+    with catalog.transaction(conn):
+        catalog.drop(conn, record)
 
 
 def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, extra):
@@ -167,7 +182,8 @@ def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, 
         if wanted is not None and wanted.lower() != has.lower():
             raise UsageError(
                 f"the collection {record.name!r} has {what} {has!r}, not {wanted!r}: "
-                f"leave out --{what}, or make another collection with --collection NAME."
+                f"leave out --{what}, make another collection with --collection NAME, "
+                "or give --replace to embed everything anew."
             )
     model = models.get(record.model, extra)
     folder = Path(catalog.database_path(conn)).parent
@@ -177,7 +193,8 @@ def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, 
         raise UsageError(
             f"the collection {record.name!r} was made with weights of SHA-256 "
             f"{record.weights[:12]}…, but {weights.path} has {weights.sha256[:12]}…: "
-            "make another collection with --collection NAME."
+            "give --replace to embed everything anew, or make another collection with "
+            "--collection NAME."
         )
     changes = {}
     if options.root is not None:

@@ -5,6 +5,7 @@ Its verbs are few, so that another engine can stand behind them:
 ``ids``), ``SidecarWriter`` for writing (``add``, ``remove``, ``save``).
 """
 
+from .discard import discard
 from .engine import CHOICES, choose
 from .identity import METRICS, Identity
 from .sidecar import Neighbours, Sidecar, SidecarWriter, compare, journal_path
@@ -18,5 +19,6 @@ __all__ = [
     "SidecarWriter",
     "choose",
     "compare",
+    "discard",
     "journal_path",
 ]
