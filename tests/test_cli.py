@@ -34,7 +34,7 @@ def failure(*arguments, code=1):
 
 def test_every_command_and_option_has_help():
     assert set(image_search.commands) >= {
-        "load", "embed", "similar", "status", "models", "evaluate", "index"
+        "load", "embed", "similar", "status", "models", "evaluate", "index", "verify", "repair",
     }  # fmt: skip
     for command in image_search.commands.values():
         assert "Example" in command.help, command.name
@@ -201,3 +201,51 @@ def test_a_locked_database_is_said(shop_copy, monkeypatch):
     other.execute("begin exclusive")
     draw("disc", "red", (33, 33)).save(shop_copy / "pictures/red-disc.png")
     assert "is locked by another program" in failure("embed", shop_copy / "shop.db", "products")
+
+
+def damage(path, offset):
+    raw = bytearray(path.read_bytes())
+    raw[offset] ^= 16
+    path.write_bytes(raw)
+
+
+def test_verify_finds_damage_and_repair_with_embed_mends_it(shop_copy):
+    database, sidecar = shop_copy / "shop.db", shop_copy / "shop.products.faiss"
+    before = run("similar", database, "products", 3, "--format", "json").stdout
+    assert run("verify", database).output == "products: sound.\n"
+    assert run("repair", database).output == "Nothing to repair.\n"
+    for harm in (
+        lambda: damage(sidecar, 5000),
+        lambda: sidecar.write_bytes(sidecar.read_bytes()[:-700]),
+        lambda: sidecar.write_bytes(b""),
+        lambda: sidecar.unlink(),
+    ):
+        harm()
+        assert "shop.products.faiss is" in run("verify", database, code=1).output
+        said = run("repair", database).output
+        assert "24 pictures of 'products' have to be embedded again" in said
+        assert run("embed", database, "products").output.startswith("24 embedded")
+        assert run("verify", database).output == "products: sound.\n"
+        assert run("similar", database, "products", 3, "--format", "json").stdout == before
+    assert (shop_copy / "shop.products.faiss-damaged").exists()
+
+
+def test_repair_keeps_the_whole_records_of_a_damaged_journal(shop_copy, torch_home):
+    from datasette_image_search.vector_index import SidecarWriter, journal_path
+
+    database = shop_copy / "shop.db"
+    collection = Collection.open(catalog.connect(database), "products")
+    ids = collection.index.ids()
+    vectors = collection.index.vectors(ids)
+    sidecar = shop_copy / "shop.products.faiss"
+    sidecar.unlink()
+    with SidecarWriter(sidecar, collection.index.identity) as index:
+        for start in range(0, 24, 6):
+            index.add(ids[start : start + 6], vectors[start : start + 6])
+    damage(journal_path(sidecar), 20000)
+    assert "shop.products.faiss-journal is damaged" in run("verify", database, code=1).output
+    said = run("repair", database).output
+    assert "3 whole records were kept" in said
+    assert "6 pictures of 'products' have to be embedded again" in said
+    assert run("embed", database, "products").output.startswith("6 embedded")
+    assert run("verify", database).output == "products: sound.\n"

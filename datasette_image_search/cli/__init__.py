@@ -213,3 +213,33 @@ def index(database, table, kind):
 
     used, count = rebuild_index(database, table, kind)
     click.echo(f"{count:,} vectors, index {used}.")
+
+
+@command
+@click.argument("database", type=DATABASE)
+def verify(database):
+    """Look for damage in the collections of a database; exit code 1 where there is some.
+
+    Example:
+
+        datasette image-search verify shop.db
+    """
+    from . import reports
+
+    reports.verification(database)
+
+
+@command
+@click.argument("database", type=DATABASE)
+def repair(database):
+    """Mend damaged collections from what is left, and say what to embed again.
+
+    Example:
+
+        datasette image-search repair shop.db
+
+    Nothing is deleted: a damaged file is set aside under a name ending in -damaged.
+    """
+    from ..collection import repair as mend
+
+    click.echo("\n".join(mend(database)) or "Nothing to repair.")

@@ -94,3 +94,23 @@ def evaluation(database, table, label, queries, gallery, k, as_json) -> None:
     click.echo(f"  P@10       {found.p_at_10:.3f}")
     click.echo(f"  mAP@10     {found.map_at_10:.3f}")
     click.echo(f"  recall@{k:<3} {found.recall_at_k:.3f}")
+
+
+def verification(database) -> None:
+    conn = catalog.connect(database)
+    with catalog.plainly(database):
+        found = room.verify(conn)
+    if not found:
+        click.echo(f"No collections in {database}.")
+    for one in found:
+        for problem in one.problems:
+            click.echo(f"{one.name}: {problem}")
+        if one.missing:
+            click.echo(
+                f"{one.name}: {one.missing:,} pictures have no vector: "
+                f"run 'datasette image-search embed {database} {one.name}'."
+            )
+        if one.sound:
+            click.echo(f"{one.name}: sound.")
+    if not all(one.sound for one in found):
+        raise SystemExit(1)

@@ -4,6 +4,7 @@ from .embedding import EmbedOptions, Progress, Summary, embed
 from .evaluation import Evaluation, evaluate
 from .indexing import rebuild_index
 from .loading import load
+from .mending import Finding, repair, verify
 from .query_pictures import picture_vector
 from .search import DEFAULT_K, MAX_K, Collection, Match, check_k
 from .status import CollectionStatus, status
@@ -15,6 +16,7 @@ __all__ = [
     "CollectionStatus",
     "EmbedOptions",
     "Evaluation",
+    "Finding",
     "Match",
     "Progress",
     "Summary",
@@ -24,5 +26,7 @@ __all__ = [
     "load",
     "picture_vector",
     "rebuild_index",
+    "repair",
     "status",
+    "verify",
 ]

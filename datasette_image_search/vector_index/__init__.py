@@ -8,6 +8,7 @@ Its verbs are few, so that another engine can stand behind them:
 from .discard import discard
 from .engine import CHOICES, choose
 from .identity import METRICS, Identity
+from .mending import mend, problems
 from .sidecar import Neighbours, Sidecar, SidecarWriter, compare, journal_path
 
 __all__ = [
@@ -21,4 +22,6 @@ __all__ = [
     "compare",
     "discard",
     "journal_path",
+    "mend",
+    "problems",
 ]

@@ -164,7 +164,7 @@ def read(path: Path, identity: Identity, *, thorough: bool = False) -> Base:
             file = open(path, "rb")
         except FileNotFoundError:
             raise SidecarMissing(
-                f"{path.name} is missing in {path.parent}: put it back, or run "
+                f"{path.name} is missing beside the database: put it back, or run "
                 "'datasette image-search repair' on the database."
             ) from None
         with file:

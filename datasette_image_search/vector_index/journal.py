@@ -100,13 +100,54 @@ def read(path: Path, identity: Identity, start: int = 0) -> Iterator[Record]:
             elif position == 0:
                 raise _damaged(path, position, "the first record")
             else:
-                ids = np.frombuffer(payload, "<i8", count).astype(np.int64)
-                vectors = None
-                if kind == b"ADD1":
-                    flat = np.frombuffer(payload, "<f4", count * width, 8 * count)
-                    vectors = flat.reshape(count, width)
-                yield Record(ids, vectors, end)
+                yield _record(kind, count, width, payload, end)
             position = end
+
+
+def whole_records(path: Path, identity: Identity) -> Iterator[Record]:
+    """Every record that matches its checksums, wherever damage lies between them.
+
+    None where the first record, which says what made the vectors, is not whole.
+    """
+    raw = path.read_bytes()
+    position = _next_record(raw, 0)
+    if position != 0 or not raw.startswith(b"IDN1"):
+        return
+    while position >= 0:
+        kind, count, width, checksum = _HEADER.unpack_from(raw, position)
+        start = position + HEADER_BYTES
+        length = count if kind == b"IDN1" else count * (8 + 4 * width)
+        payload = raw[start : start + length]
+        if len(payload) < length or zlib.crc32(payload) != checksum:
+            if kind == b"IDN1":
+                return
+            position = _next_record(raw, position + 1)
+            continue
+        if kind == b"IDN1":
+            if Identity(**json.loads(payload)) != identity:
+                return
+        else:
+            yield _record(kind, count, width, payload, start + length)
+        position = _next_record(raw, start + length)
+
+
+def _next_record(raw: bytes, start: int) -> int:
+    """Where the next header that matches its own checksum begins, or -1."""
+    for position in range(start, len(raw) - HEADER_BYTES + 1):
+        if raw[position : position + 4] in _KINDS:
+            header = raw[position : position + _HEADER.size]
+            (check,) = _CHECK.unpack_from(raw, position + _HEADER.size)
+            if check == zlib.crc32(header):
+                return position
+    return -1
+
+
+def _record(kind: bytes, count: int, width: int, payload: bytes, end: int) -> Record:
+    ids = np.frombuffer(payload, "<i8", count).astype(np.int64)
+    if kind == b"DEL1":
+        return Record(ids, None, end)
+    vectors = np.frombuffer(payload, "<f4", count * width, 8 * count).reshape(count, width)
+    return Record(ids, vectors, end)
 
 
 def _damaged(path: Path, position: int, what: str) -> SidecarDamaged:

@@ -74,7 +74,7 @@ class Sidecar:
                 return
             if not any(seen):
                 raise SidecarMissing(
-                    f"{self.path.name} is missing in {self.path.parent}: put it back, "
+                    f"{self.path.name} is missing beside the database: put it back, "
                     "or run 'datasette image-search embed' on the table again."
                 )
             self._read(seen)

@@ -1,0 +1,69 @@
+"""verify() and repair(): find damage in a database's collections; mend it from what is left."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import catalog
+from ..catalog import CollectionRecord, Rows
+from ..errors import ImageSearchError, SidecarMissing
+from ..vector_index import Sidecar, mend, problems
+from .search import Collection, identity_of
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One collection: what is wrong with it, and how many pictures lack their vectors."""
+
+    name: str
+    problems: list[str]
+    missing: int
+
+    @property
+    def sound(self) -> bool:
+        return not self.problems and not self.missing
+
+
+def verify(conn: sqlite3.Connection) -> list[Finding]:
+    """Check every collection, its files to the last byte. The database itself first."""
+    (checked,) = conn.execute("pragma quick_check(1)").fetchone()
+    if checked != "ok":
+        return [Finding(catalog.database_name(conn), [f"SQLite finds damage: {checked}."], 0)]
+    return [_verify(conn, record) for record in catalog.collections(conn)]
+
+
+def _verify(conn, record: CollectionRecord) -> Finding:
+    found = problems(record.sidecar_path(conn), identity_of(record))
+    try:
+        Collection.open(conn, record.name)
+    except ImageSearchError as error:
+        found.append(str(error))
+    return Finding(record.name, found, 0 if found else _missing(conn, record))
+
+
+def _missing(conn, record: CollectionRecord) -> int:
+    """How many pictures that rows have are without a vector."""
+    used = Rows(conn, record).pictures_in_use()
+    try:
+        index = Sidecar(record.sidecar_path(conn), identity_of(record))
+    except SidecarMissing:
+        return len(used)
+    return int((~index.contains(used)).sum()) if len(used) else 0
+
+
+def repair(database: Path) -> list[str]:
+    """Mend every collection from what is left; a sentence for each thing done or to do."""
+    conn = catalog.connect(database)
+    said = []
+    with catalog.plainly(database):
+        for record in catalog.collections(conn):
+            said += mend(record.sidecar_path(conn), identity_of(record))
+            missing = _missing(conn, record)
+            if missing:
+                said.append(
+                    f"{missing:,} pictures of {record.name!r} have to be embedded again: "
+                    f"run 'datasette image-search embed {database} {record.name}'."
+                )
+    return said
