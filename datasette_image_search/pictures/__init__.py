@@ -111,10 +111,7 @@ def decode(data: bytes, smallest_side: int = 0) -> tuple[Image.Image, tuple[int,
         if smallest_side:
             picture.draft("RGB", (smallest_side, smallest_side))
         refuse_costly(picture, size, data)
-        planned = picture.size
         picture.load()
-        if picture.size != planned:  # an icon's table of contents may lie
-            size = picture.size
         orientation = _orientation(picture)
         picture = rgb(picture)
         if orientation in _TURNS:
@@ -174,7 +171,7 @@ def read_header(path) -> tuple[str, int, int]:
         raise PictureError(f"the file cannot be read: {error.strerror}.") from None
     with file, open_picture(file) as picture:
         size = picture.size
-        if picture.format != "TIFF":  # a TIFF's size is upright already
+        if picture.format != "TIFF":  # Pillow turns a TIFF itself, and has told so already
             size = _upright(size, _orientation(picture))
         return picture.format.lower(), *size
 

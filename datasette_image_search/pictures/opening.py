@@ -23,10 +23,10 @@ _MAX_PASSED_PIXELS = 100 * MAX_PIXELS
 
 
 def open_picture(file: BinaryIO) -> ImageFile.ImageFile:
-    """Like ``Image.open``, whose limit is a global of the process, and knows no formats.
+    """Like ``Image.open``, without its limit, which is a global of the process.
 
-    Its limit would also refuse the pictures of today's phones, which are decoded at an
-    eighth of their size and harm nobody.
+    Ours come in :func:`refuse_costly`, when it is known at which size a picture will be
+    decoded: the large pictures of today's phones are harmless at an eighth.
     """
     Image.init()
     start = file.read(512)

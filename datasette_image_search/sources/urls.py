@@ -67,14 +67,14 @@ class Web:
         connection.sock = self._connect(url, deadline)
         try:
             connection.request("GET", url.target, headers=headers)
-            response = connection.getresponse()
-            if response.status == 304 and kind in _CONDITIONS:
-                return Fetched(None, known)
-            if response.status in _REDIRECTS and response.headers.get("Location"):
-                return response.headers["Location"]
-            if not 200 <= response.status < 300:
-                raise SourceError(f"{url} answers {_status(response.status)}.")
-            return Fetched(_read(response, url), _fingerprint(response.headers))
+            with connection.getresponse() as response:
+                if response.status == 304 and kind in _CONDITIONS:
+                    return Fetched(None, known)
+                if response.status in _REDIRECTS and response.headers.get("Location"):
+                    return response.headers["Location"]
+                if not 200 <= response.status < 300:
+                    raise SourceError(f"{url} answers {_status(response.status)}.")
+                return Fetched(_read(response, url), _fingerprint(response.headers))
         finally:
             connection.close()
 

@@ -1,0 +1,828 @@
+"""sources: files below the root and none outside, URLs of public hosts and for a while only."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from odd_pictures import is_plain
+
+from datasette_image_search.errors import SourceError
+from datasette_image_search.sources import Fetched, Sources, fetched, is_url, paths, urls
+
+POSIX = pytest.mark.skipif(os.name != "posix", reason="made for POSIX file systems")
+LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux takes any bytes")
+
+
+def refusal(sources: Sources, value, known=None) -> str:
+    with pytest.raises(SourceError) as caught:
+        sources.fetch(value, known)
+    assert is_plain(str(caught.value)), caught.value
+    return str(caught.value)
+
+
+# -- files ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    """A folder of pictures with a secret beside it."""
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "secret.png").write_bytes(b"secret")
+    root = tmp_path / "root"
+    (root / "inner").mkdir(parents=True)
+    (root / "a.png").write_bytes(b"picture a")
+    (root / "inner" / "b.png").write_bytes(b"picture b")
+    return root
+
+
+def test_a_path_below_the_root_is_read(root):
+    sources = Sources(root)
+    assert sources.root == Path(os.path.realpath(root))
+    for value in ("a.png", "./a.png", "inner/../a.png", "inner//../a.png", str(root / "a.png")):
+        assert sources.fetch(value).data == b"picture a"
+    assert sources.fetch("inner/b.png").data == b"picture b"
+    assert sources.path("inner/b.png") == sources.root / "inner" / "b.png"
+
+
+def test_a_relative_root_is_where_it_was(root, monkeypatch):
+    monkeypatch.chdir(root.parent)
+    sources = Sources(Path("root"))
+    monkeypatch.chdir("/")
+    assert sources.fetch("a.png").data == b"picture a"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "../secret.png",
+        "inner/../../secret.png",
+        "inner/../..",
+        "..",
+        "/etc/passwd",
+        "//etc/passwd",
+        "//server/share/a.png",
+        "../root-beside/a.png",
+        "{outside}/secret.png",
+        "../" * 60 + "etc/passwd",
+    ],
+)
+def test_a_path_cannot_leave_the_root(root, value):
+    (root.parent / "root-beside").mkdir()
+    (root.parent / "root-beside" / "a.png").write_bytes(b"secret")
+    value = value.format(outside=root.parent / "outside")
+    sources = Sources(root)
+    assert "lies outside the folder" in refusal(sources, value)
+    assert not sources.unchanged(value, "file 6 1")
+
+
+@pytest.mark.parametrize(
+    "value", ["file:///etc/passwd", "ftp://host/a.png", "a.png\0.jpg", "data://x", "\0"]
+)
+def test_what_is_no_path_is_not_taken_for_one(root, value):
+    assert "is not a path, and only http and https URLs are read" in refusal(Sources(root), value)
+
+
+@pytest.mark.parametrize("value", [5, 1.5, b"x" * 999])
+def test_what_is_no_text_is_not_a_source(root, value):
+    assert "is neither a path nor a URL nor a BLOB" in refusal(Sources(root), value)
+    assert not Sources(root).unchanged(value, "file 9 1")
+
+
+def test_what_is_not_there_is_said(root):
+    assert refusal(Sources(root), "no.png") == f"'no.png' is not in the folder {root.resolve()}."
+    assert "is not in the folder" in refusal(Sources(root), "no/a.png")
+    assert "is not in the folder" in refusal(Sources(root), "file:a.png")
+    assert "not a directory" in refusal(Sources(root), "a.png/b.png")
+
+
+def test_a_share_of_a_network_is_not_read(root):
+    """To Windows it lies outside, unasked; elsewhere it is a name like any other."""
+    said = refusal(Sources(root), "\\\\server\\share\\a.png")
+    assert ("lies outside" if os.name == "nt" else "is not in the folder") in said
+
+
+@pytest.mark.parametrize("value", ["", ".", "inner", "inner/", "inner/.."])
+def test_a_folder_is_no_picture(root, value):
+    assert "is a folder, not a file" in refusal(Sources(root), value)
+
+
+@POSIX
+def test_links_are_followed_within_the_root_only(root):
+    (root / "link.png").symlink_to("inner/b.png")
+    (root / "folder").symlink_to("inner")
+    (root / "out.png").symlink_to(root.parent / "secret.png")
+    (root / "out").symlink_to(root.parent / "outside")
+    (root / "inner" / "up").symlink_to("../..")
+    (root / "twice.png").symlink_to("out.png")
+    sources = Sources(root)
+    for value in ("link.png", "folder/b.png", "folder/../inner/b.png"):
+        assert sources.fetch(value).data == b"picture b"
+    for value in ("out.png", "out/secret.png", "inner/up/secret.png", "twice.png", "out"):
+        assert "lies outside the folder" in refusal(sources, value)
+        assert not sources.unchanged(value, sources.fetch("a.png").fingerprint)
+
+
+@POSIX
+def test_a_root_that_is_a_link_is_where_it_leads(root):
+    link = root.parent / "link"
+    link.symlink_to(root)
+    sources = Sources(link)
+    assert sources.fetch("a.png").data == b"picture a"
+    assert sources.fetch(str(link / "a.png")).data == b"picture a"
+
+
+@POSIX
+def test_a_link_that_leads_to_itself_is_refused(root):
+    (root / "loop.png").symlink_to("loop.png")
+    (root / "one").symlink_to("two")
+    (root / "two").symlink_to("one")
+    assert "symbolic links" in refusal(Sources(root), "loop.png")
+    assert "symbolic links" in refusal(Sources(root), "one/a.png")
+
+
+@POSIX
+def test_a_folder_that_becomes_a_link_leads_nowhere(root):
+    """What is remembered of folders serves unchanged() alone; reading looks anew."""
+    sources = Sources(root)
+    b = sources.fetch("inner/b.png")
+    assert sources.unchanged("inner/b.png", b.fingerprint)  # now the folder is remembered
+    (root / "inner").rename(root / "elsewhere")
+    (root / "inner").symlink_to(root.parent / "outside")
+    (root.parent / "outside" / "b.png").write_bytes(b"secret")
+    assert "lies outside the folder" in refusal(sources, "inner/b.png")
+    assert "lies outside the folder" in refusal(Sources(root), "inner/b.png")
+
+
+@POSIX
+def test_a_file_that_becomes_a_link_between_check_and_reading_is_not_followed(root, monkeypatch):
+    sources = Sources(root)
+    monkeypatch.setattr(sources._files, "path", lambda value: root / value)  # the check is past
+    (root / "a.png").unlink()
+    (root / "a.png").symlink_to(root.parent / "secret.png")
+    assert "cannot be read" in refusal(sources, "a.png")
+
+
+@POSIX
+def test_what_would_wait_for_ever_is_not_opened(root, monkeypatch):
+    os.mkfifo(root / "fifo.png")
+    monkeypatch.chdir(root)  # a socket's whole path may be too long for one
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket.png")
+        monkeypatch.setattr(paths.os, "open", None)  # not even for a moment
+        for name in ("fifo.png", "socket.png"):
+            assert "is not a file with contents" in refusal(Sources(root), name)
+    assert "is not a file with contents" in refusal(Sources(Path("/dev")), "null")
+    assert "is not a file with contents" in refusal(Sources(Path("/dev")), "zero")
+
+
+@POSIX
+def test_a_fifo_put_in_a_files_place_does_not_keep_us_waiting(root, monkeypatch):
+    ordinary = os.stat(root / "a.png")
+    (root / "a.png").unlink()
+    os.mkfifo(root / "a.png")
+    monkeypatch.setattr(paths.os, "stat", lambda path: ordinary)
+    assert "is not a file with contents" in refusal(Sources(root), "a.png")
+
+
+@POSIX
+def test_a_file_that_may_not_be_read_is_refused():
+    """Root may read everything, so for a moment these tests are nobody."""
+    folder = Path(tempfile.mkdtemp())
+    try:
+        folder.chmod(0o755)
+        (folder / "closed").mkdir()
+        for name in ("a.png", "closed/b.png"):
+            (folder / name).write_bytes(b"picture")
+        (folder / "a.png").chmod(0)
+        (folder / "closed").chmod(0)
+        sources = Sources(folder)
+        was = os.geteuid()
+        if was == 0:
+            os.seteuid(65534)
+        try:
+            reasons = [refusal(sources, name) for name in ("a.png", "closed/b.png")]
+            assert not sources.unchanged("closed/b.png", "file 7 1")
+        finally:
+            if was == 0:
+                os.seteuid(0)
+        assert reasons == ["'a.png' may not be read.", "'closed/b.png' may not be read."]
+    finally:
+        (folder / "closed").chmod(0o755)
+        shutil.rmtree(folder)
+
+
+@LINUX
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"gr\xfcn.png",  # Latin-1, of an old disk
+        "grün 🎨.png".encode(),
+        b'it\'s "quoted".png',
+        b"two\nlines\r.png",
+        b"<script>alert(1)<.png",
+        b"x" * 250 + b".png",
+        b" spaces .png",
+        b"-rf.png",
+        b"100%.png",
+        b"a\\b.png",
+        b"\x1b[31mred.png",
+    ],
+)
+def test_a_file_may_have_any_name(root, name):
+    path = os.fsencode(root) + b"/" + name
+    with open(path, "wb") as file:
+        file.write(b"named")
+    sources = Sources(root)
+    value = os.fsdecode(name)
+    assert sources.fetch(value).data == b"named"
+    os.unlink(path)
+    assert "is not in the folder" in refusal(sources, value)
+
+
+@pytest.mark.parametrize(
+    "value", ["x" * 300 + ".png", "x/" * 3000, "/" + "x" * 10**6, "\ud800.png", "in\ud800/a"]
+)
+def test_a_name_that_no_file_can_have_is_refused(root, value):
+    assert len(refusal(Sources(root), value)) < 600
+    assert not Sources(root).unchanged(value, "file 9 1")
+
+
+def test_a_large_file_is_refused_unread(root, monkeypatch):
+    with open(root / "a.png", "wb") as file:
+        file.truncate(fetched.MAX_BYTES + 1)  # of holes: it takes no room
+    assert refusal(Sources(root), "a.png") == (
+        "'a.png' has 268,435,457 bytes or more; 268,435,456 are the most that are read."
+    )
+    monkeypatch.setattr(fetched, "MAX_BYTES", 9)
+    (root / "a.png").write_bytes(b"123456789")
+    assert Sources(root).fetch("a.png").data == b"123456789"
+
+
+def test_a_file_is_read_again_once_it_has_changed(root):
+    sources = Sources(root)
+    first = sources.fetch("a.png")
+    assert sources.unchanged("a.png", first.fingerprint)
+    assert sources.fetch("a.png", first.fingerprint) == Fetched(None, first.fingerprint)
+    assert not sources.unchanged("a.png", None)
+    os.utime(root / "a.png", ns=(1, 1))
+    assert not sources.unchanged("a.png", first.fingerprint)
+    second = sources.fetch("a.png", first.fingerprint)
+    assert second == Fetched(b"picture a", "file 9 1")
+    (root / "a.png").write_bytes(b"longer than it was")
+    os.utime(root / "a.png", ns=(1, 1))
+    assert not sources.unchanged("a.png", second.fingerprint)
+    (root / "a.png").unlink()
+    assert not sources.unchanged("a.png", second.fingerprint)
+
+
+@pytest.mark.parametrize("change", ["grows", "shrinks", "is replaced in place"])
+def test_a_file_that_changes_while_it_is_read_is_refused(root, monkeypatch, change):
+    path, changed = root / "a.png", []
+    fstat = os.fstat
+
+    def change_after(descriptor):
+        """The first look at the open file is still right; what is read then is not."""
+        found = fstat(descriptor)
+        if not changed:
+            changed.append(change)
+            if change == "shrinks":
+                os.truncate(path, 3)
+            else:
+                with open(path, "ab" if change == "grows" else "r+b") as file:
+                    file.write(b"new")
+            os.utime(path, ns=(5, 5))
+        return found
+
+    monkeypatch.setattr(paths.os, "fstat", change_after)
+    assert "was changed while it was read" in refusal(Sources(root), "a.png")
+    monkeypatch.undo()
+    assert Sources(root).fetch("a.png").fingerprint.endswith(" 5")
+
+
+def test_a_file_that_vanishes_is_not_there(root, monkeypatch):
+    stat = os.stat
+
+    def vanish_after(path):
+        found = stat(path)
+        (root / "a.png").unlink()
+        return found
+
+    monkeypatch.setattr(paths.os, "stat", vanish_after)
+    assert "is not in the folder" in refusal(Sources(root), "a.png")
+
+
+@LINUX
+def test_refusals_leave_no_file_open(root):
+    sources = Sources(root)
+    (root / "large.png").write_bytes(b"")
+    before = len(os.listdir("/proc/self/fd"))
+    for value in ("inner", "no.png", "", "a.png", "../secret.png") * 5:
+        with contextlib.suppress(SourceError):
+            sources.fetch(value)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+# -- the web --------------------------------------------------------------------------
+
+
+class Handler(BaseHTTPRequestHandler):
+    """A server as one meets them: each path is another misbehaviour."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args):
+        pass
+
+    def reply(self, status=200, body=b"", **headers):
+        self.send_response(status)
+        headers.setdefault("Content_Length", str(len(body)))
+        for name, value in headers.items():
+            if value is not None:
+                self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            self.wfile.write(body)
+
+    def do_GET(self):
+        self.server.asked.append((self.path, dict(self.headers)))
+        name, _, rest = self.path[1:].partition("/")
+        getattr(self, f"do_{name}", self.do_picture)(rest)
+
+    def do_picture(self, rest):
+        self.reply(body=b"picture")
+
+    def do_status(self, rest):
+        self.send_response(int(rest), "Any <b>words</b> the server likes")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_etag(self, rest):
+        same = self.headers["If-None-Match"] == self.server.etag
+        self.reply(304 if same else 200, b"" if same else b"tagged", ETag=self.server.etag)
+
+    def do_modified(self, rest):
+        moment = "Wed, 21 Oct 2015 07:28:00 GMT"
+        same = self.headers["If-Modified-Since"] == moment
+        self.reply(304 if same else 200, b"" if same else b"dated", Last_Modified=moment)
+
+    def do_to(self, rest):
+        """/to/307/URL leads to the URL."""
+        status, _, location = rest.partition("/")
+        self.reply(int(status), Location=location)
+
+    def do_loop(self, rest):
+        self.reply(302, Location=f"/loop/{int(rest or 0) + 1}")
+
+    def do_same(self, rest):
+        self.reply(302, Location="/same")
+
+    def do_chunked(self, rest):
+        self.reply(
+            body=b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+            Transfer_Encoding="chunked",
+            Content_Length=None,
+        )
+
+    def do_brokenchunk(self, rest):
+        self.close_connection = True
+        self.reply(body=b"ff\r\nabc", Transfer_Encoding="chunked", Content_Length=None)
+
+    def do_short(self, rest):
+        self.close_connection = True
+        self.reply(body=b"only this", Content_Length="1000")
+
+    def do_announced(self, rest):
+        self.close_connection = True
+        self.reply(body=b"x", Content_Length=str(10 * 2**30))
+
+    def do_endless(self, rest):
+        self.close_connection = True
+        self.reply(Content_Length=None)
+        with contextlib.suppress(OSError):
+            while True:
+                self.wfile.write(b"x" * 2**16)
+                self.server.sent += 2**16
+
+    def do_drip(self, rest):
+        """A byte now and then: each comes in time, all of them never."""
+        self.close_connection = True
+        if rest == "head":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+        else:
+            self.reply(Content_Length="1000000")
+        with contextlib.suppress(OSError):
+            while not self.server.closing.wait(0.05):
+                self.wfile.write(b"x")
+
+    def do_hang(self, rest):
+        self.close_connection = True
+        self.server.closing.wait(20)
+
+    def do_nothing(self, rest):
+        self.close_connection = True
+
+    def do_nonsense(self, rest):
+        self.close_connection = True
+        self.wfile.write(b"220 mail.example ESMTP\r\n")
+
+    def do_longheader(self, rest):
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000 + b"\r\n\r\n")
+
+    def do_oddtag(self, rest):
+        self.reply(body=b"tagged", ETag='"t\xe4g\x07"', Last_Modified="x" * 5000)
+
+
+@contextlib.contextmanager
+def serving(host="127.0.0.1", context: ssl.SSLContext | None = None):
+    class Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        daemon_threads = True
+        block_on_close = False
+
+        def handle_error(self, request, client_address):
+            pass  # clients here hang up, as they should
+
+    with Server((host, 0), Handler) as server:
+        server.asked, server.sent, server.etag = [], 0, '"one"'
+        server.closing = threading.Event()
+        if context is not None:
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        scheme = "http" if context is None else "https"
+        name = f"[{host}]" if ":" in host else host
+        server.url = f"{scheme}://{name}:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.closing.set()
+            server.shutdown()
+
+
+@pytest.fixture
+def server():
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def web(tmp_path):
+    return Sources(tmp_path, allow_private=True)
+
+
+def test_a_url_is_http_or_https():
+    assert is_url("http://x/a.png")
+    assert is_url("HTTPS://x/a.png")
+    assert not any(map(is_url, ("ftp://x", "file:///x", "http.png", "//x/a.png", "", " http")))
+
+
+def test_a_url_is_read(web, server):
+    assert web.fetch(f"{server.url}/a.png") == Fetched(b"picture", "url")
+    assert web.fetch(f"{server.url}/chunked").data == b"abcde"
+    ((path, headers), _) = server.asked
+    assert path == "/a.png"
+    assert headers["User-Agent"] == "datasette-image-search"
+    assert headers["Host"] == server.url.removeprefix("http://")
+    assert not web.unchanged(f"{server.url}/a.png", "url")
+
+
+def test_urls_are_written_as_people_write_them(web, server):
+    web.fetch(f"{server.url}/grün und 'blau'.png?a=1&b=ü#top")
+    web.fetch(f"{server.url}/already%20right.png")
+    web.fetch(server.url)
+    web.fetch(f"{server.url.upper()}/a.png")
+    paths_asked = [path for path, _ in server.asked]
+    assert paths_asked == [
+        "/gr%C3%BCn%20und%20'blau'.png?a=1&b=%C3%BC", "/already%20right.png", "/", "/a.png",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "http://",
+        "http:///a.png",
+        "https://:80/a.png",
+        "http://[::1/a.png",
+        "http://[nonsense]/a.png",
+        "http://host:port/a.png",
+        "http://host:99999/a.png",
+        "http://user:secret@host:port/a.png",
+        "http://user:secret@/a.png",
+        "http://user:se@cret@[/a.png",
+        "http://" + "ü" * 200 + "/",
+    ],
+)
+def test_a_url_that_makes_no_sense_is_refused(web, value):
+    said = refusal(web, value)
+    assert "is not a URL that can be read" in said
+    assert "secret" not in said
+
+
+@pytest.mark.parametrize(
+    "host", ["no.invalid", "x" * 64 + ".invalid", "a..b", "white space", "per%00cent", "quo'te"]
+)
+def test_a_host_that_there_is_not_is_refused(web, host, monkeypatch):
+    def nowhere(*args, **options):
+        args[0].encode("idna")  # as it does
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(urls.socket, "getaddrinfo", nowhere)
+    assert refusal(web, f"http://{host}/a.png").endswith(": the name of its host leads nowhere.")
+
+
+def test_a_server_that_is_not_there_is_named(web):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/a.png"
+        assert refusal(web, url) == f"{url} cannot be fetched: connection refused."
+
+
+@pytest.mark.parametrize(
+    "status, said",
+    [(404, "404 Not Found"), (500, "500 Internal Server Error"), (403, "403 Forbidden"),
+     (304, "304 Not Modified"), (302, "302 Found"), (799, "799")],
+)  # fmt: skip
+def test_what_a_server_answers_is_said_in_our_words(web, server, status, said):
+    url = f"{server.url}/status/{status}"
+    assert refusal(web, url) == f"{url} answers {said}."
+
+
+@pytest.mark.parametrize(
+    "path, said",
+    [
+        ("nothing", "cannot be fetched: its server closed the connection without an answer."),
+        ("nonsense", "cannot be fetched: its server's answer makes no sense."),
+        ("longheader", "cannot be fetched: its server's answer makes no sense."),
+        ("brokenchunk", "cannot be fetched: its server broke off."),
+        ("short", "ends after 9 of 1,000 bytes."),
+    ],
+)
+def test_a_server_that_misbehaves_is_refused(web, server, path, said):
+    assert refusal(web, f"{server.url}/{path}") == f"{server.url}/{path} {said}"
+
+
+def test_a_long_url_is_shortened_in_a_refusal(web, server):
+    said = refusal(web, f"{server.url}/status/404/" + "x" * 5000)
+    assert len(said) < 300
+
+
+def test_no_more_is_read_than_the_limit(web, server, monkeypatch):
+    url = f"{server.url}/announced"
+    assert refusal(web, url).startswith(f"{url} has 10,737,418,240 bytes or more; 268,435,456 ")
+    monkeypatch.setattr(fetched, "MAX_BYTES", 2**20)
+    assert "1,048,576 are the most that are read" in refusal(web, f"{server.url}/endless")
+    assert server.sent < 2**26
+
+
+@pytest.mark.parametrize("path", ["hang", "drip/head", "drip/body"])
+def test_a_server_that_is_slow_is_left_in_time(web, server, monkeypatch, path):
+    monkeypatch.setattr(urls, "URL_SECONDS", 0.4)
+    start = time.monotonic()
+    said = refusal(web, f"{server.url}/to/302/{server.url}/{path}")
+    assert said.endswith(" was not read within 0.4 seconds.")
+    assert time.monotonic() - start < 5
+
+
+def test_a_server_that_never_answers_a_greeting_is_left_in_time(web, monkeypatch):
+    monkeypatch.setattr(urls, "URL_SECONDS", 0.3)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        for scheme in ("http", "https"):
+            url = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/a.png"
+            assert refusal(web, url) == f"{url} was not read within 0.3 seconds."
+
+
+# -- asked again ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path, data", [("etag", b"tagged"), ("modified", b"dated")])
+def test_what_has_not_changed_is_not_sent_again(web, server, path, data):
+    url = f"{server.url}/to/302/{server.url}/{path}"
+    first = web.fetch(url)
+    assert first.data == data
+    assert web.fetch(url, first.fingerprint) == Fetched(None, first.fingerprint)
+    assert web.fetch(url, "url").data == data
+    assert web.fetch(url, "file 7 5").data == data  # of a path that became a URL
+    assert not web.unchanged(url, first.fingerprint)  # it cannot be known without asking
+
+
+def test_what_has_changed_is_sent_again(web, server):
+    first = web.fetch(f"{server.url}/etag")
+    server.etag = '"two"'
+    assert web.fetch(f"{server.url}/etag", first.fingerprint) == Fetched(b"tagged", 'etag "two"')
+
+
+def test_a_mark_that_cannot_be_sent_back_is_not_kept(web, server):
+    assert web.fetch(f"{server.url}/oddtag") == Fetched(b"tagged", "url")
+
+
+# -- redirects ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_followed(web, server, status):
+    assert web.fetch(f"{server.url}/to/{status}/{server.url}/a.png").data == b"picture"
+    assert web.fetch(f"{server.url}/to/{status}//a.png").data == b"picture"
+
+
+@pytest.mark.parametrize("path", ["loop", "same"])
+def test_redirects_end(web, server, path):
+    said = refusal(web, f"{server.url}/{path}")
+    assert said == f"{server.url}/{path} leads from one URL to the next more than 5 times."
+    assert len(server.asked) == 6
+
+
+@pytest.mark.parametrize(
+    "location", ["file:///etc/passwd", "ftp://u:secret@host/a.png", "data:image/png;base64,AA"]
+)
+def test_a_redirect_leads_to_the_web_only(web, server, location):
+    said = refusal(web, f"{server.url}/to/302/{location}")
+    assert said.endswith(
+        f"leads to a URL of the kind {location.partition(':')[0]!r}; only http is followed."
+    )
+
+
+# -- private addresses ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1", "127.8.8.8", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1",
+        "169.254.169.254", "100.64.0.1", "192.0.2.1", "224.0.0.1", "255.255.255.255", "240.0.0.1",
+        "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "fd12::1", "fec0::1", "ff02::1",
+        "2001:db8::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::127.0.0.1",
+        "64:ff9b::7f00:1", "64:ff9b::a00:1", "2002:7f00:1::", "2002:c0a8:101::1",
+    ],
+)  # fmt: skip
+def test_an_address_is_private(address):
+    assert not urls._is_public(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", "93.184.216.34", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+)
+def test_an_address_is_public(address):
+    assert urls._is_public(address)
+
+
+def test_a_private_address_is_refused_before_it_is_asked(tmp_path, server):
+    careful = Sources(tmp_path)
+    port = server.server_port
+    for host in (
+        "127.0.0.1",
+        "localhost",
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+        "0",
+        "user:pw@127.0.0.1",
+    ):
+        said = refusal(careful, f"http://{host}:{port}/a.png")
+        assert "is at the private address" in said
+        assert said.endswith("allow such URLs with --allow-private-urls.")
+        assert "pw" not in said
+    assert not server.asked
+
+
+@pytest.fixture
+def half_public(tmp_path, monkeypatch):
+    """Sources to which 127.0.0.1 is public, as public.example, and nothing else is."""
+    asked = []
+    look_up = socket.getaddrinfo
+
+    def getaddrinfo(host, port, **options):
+        asked.append(host)
+        if host == "rebinding.example":  # it answers otherwise the second time
+            host = "127.0.0.1" if asked.count(host) == 1 else "10.0.0.1"
+        elif host == "two.example":
+            return look_up("127.0.0.2", port, **options) + look_up("127.0.0.1", port, **options)
+        return look_up("127.0.0.1" if host == "public.example" else host, port, **options)
+
+    monkeypatch.setattr(urls.socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(urls, "_is_public", lambda address: address == "127.0.0.1")
+    sources = Sources(tmp_path)
+    sources.looked_up = asked
+    return sources
+
+
+def test_a_redirect_to_a_private_address_is_refused(half_public, server):
+    url = f"http://public.example:{server.server_port}"
+    assert half_public.fetch(f"{url}/to/302/{url}/a.png").data == b"picture"
+    said = refusal(half_public, f"{url}/to/302/http://127.0.0.3:{server.server_port}/a.png")
+    assert said.startswith("127.0.0.3 is at the private address 127.0.0.3: ")
+    assert refusal(half_public, f"{url}/to/302/http://[::1]/").startswith("::1 is at the private")
+
+
+def test_the_address_checked_is_the_address_asked(half_public, server):
+    url = f"http://rebinding.example:{server.server_port}/a.png"
+    assert half_public.fetch(url).data == b"picture"
+    assert half_public.looked_up == ["rebinding.example"]
+    assert "is at the private address 10.0.0.1" in refusal(half_public, url)
+
+
+def test_one_private_address_of_several_is_enough(half_public, server):
+    said = refusal(half_public, f"http://two.example:{server.server_port}/a.png")
+    assert said.startswith("two.example is at the private address 127.0.0.2: ")
+
+
+def test_an_address_of_ipv6_is_asked(web):
+    try:
+        with serving("::1") as server:
+            assert web.fetch(f"{server.url}/a.png").data == b"picture"
+            assert server.asked[0][1]["Host"] == f"[::1]:{server.server_port}"
+            assert (
+                refusal(web, f"{server.url}/status/404")
+                == f"{server.url}/status/404 answers 404 Not Found."
+            )
+    except OSError:
+        pytest.skip("no IPv6 here")
+
+
+# -- passwords and certificates -------------------------------------------------------
+
+
+def test_a_password_is_sent_and_never_said(web, server):
+    url = server.url.replace("http://", "http://us%40er:pass%3Aword@")
+    assert web.fetch(f"{url}/a.png").data == b"picture"
+    sent = server.asked[-1][1]["Authorization"]
+    assert base64.b64decode(sent.removeprefix("Basic ")) == b"us@er:pass:word"
+    for path in ("status/500", "short", "nothing", "to/302/ftp://x/", "loop", "announced"):
+        said = refusal(web, f"{url}/{path}")
+        assert "pass" not in said
+        assert "er:" not in said.replace("after", "").replace("server:", "")
+
+
+def test_a_password_goes_to_its_own_server_only(web, server):
+    with serving() as other:
+        url = server.url.replace("http://", "http://user:secret@")
+        web.fetch(f"{url}/to/302//a.png")
+        assert "Authorization" in server.asked[-1][1]
+        web.fetch(f"{url}/to/302/{other.url}/a.png")
+        assert "Authorization" not in other.asked[-1][1]
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A certificate for 127.0.0.1 that nobody has signed, made anew for each run."""
+    if not shutil.which("openssl"):
+        pytest.skip("there is no openssl to make a certificate with")
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test -addext"
+    subprocess.run(
+        [*command.split(), "subjectAltName=IP:127.0.0.1", "-keyout", path, "-out", f"{path}.crt"],
+        check=True,
+        capture_output=True,
+    )
+    path.write_bytes(path.read_bytes() + Path(f"{path}.crt").read_bytes())
+    return path
+
+
+@pytest.fixture
+def secure_server(certificate):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with serving(context=context) as server:
+        yield server
+
+
+def test_a_certificate_that_nobody_signed_is_refused(web, secure_server):
+    said = refusal(web, f"{secure_server.url}/a.png")
+    assert "its certificate is not accepted (self" in said
+    assert not secure_server.asked
+
+
+def test_a_certificate_must_be_the_hosts(web, secure_server, certificate, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    said = refusal(web, f"https://localhost:{secure_server.server_port}/a.png")
+    assert "its certificate is not accepted" in said
+
+
+def test_https_is_read_and_hurried(web, secure_server, certificate, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    assert web.fetch(f"{secure_server.url}/a.png").data == b"picture"
+    monkeypatch.setattr(urls, "URL_SECONDS", 0.5)
+    assert "was not read within 0.5 seconds" in refusal(web, f"{secure_server.url}/drip/body")
+
+
+def test_https_where_there_is_none_is_refused(web, server):
+    said = refusal(web, f"https://127.0.0.1:{server.server_port}/a.png")
+    assert said.endswith("cannot be fetched: no encrypted connection can be made.")
