@@ -1,0 +1,112 @@
+"""The model that ships: its file, its vectors, and a rough check that it sees."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw, ImageEnhance
+
+from datasette_image_search.models import mini
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return torch.load(mini.WEIGHTS_FILE, weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def network(weights):
+    network = mini.build_network()
+    network.load_state_dict({name: value.float() for name, value in weights.items()})
+    return network.eval()
+
+
+def batch(pictures):
+    """Pictures as the plugin shows them to a network: N×3×INPUT_SIZE×INPUT_SIZE."""
+    size = (mini.INPUT_SIZE, mini.INPUT_SIZE)
+    pixels = np.stack(
+        [np.asarray(picture.resize(size, Image.Resampling.BILINEAR)) for picture in pictures]
+    )
+    values = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+    mean = torch.tensor(mini.MEAN).view(3, 1, 1)
+    return (values - mean) / torch.tensor(mini.STD).view(3, 1, 1)
+
+
+def vectors(network, pictures):
+    with torch.inference_mode():
+        found = network(batch(pictures))
+    return found / found.norm(dim=1, keepdim=True)
+
+
+def drawn(seed):
+    """A picture of its own: a background and some coloured shapes."""
+    rng = np.random.default_rng(seed)
+
+    def colour():
+        return tuple(int(value) for value in rng.integers(0, 256, 3))
+
+    picture = Image.new("RGB", (240, 200), colour())
+    draw = ImageDraw.Draw(picture)
+    for _ in range(12):
+        left, top = rng.integers(0, 180), rng.integers(0, 150)
+        box = (left, top, left + rng.integers(20, 100), top + rng.integers(20, 80))
+        box = tuple(int(side) for side in box)
+        if rng.random() < 0.5:
+            draw.ellipse(box, fill=colour())
+        else:
+            draw.rectangle(box, fill=colour())
+    return picture
+
+
+def test_weights_file_is_small():
+    assert mini.WEIGHTS_FILE.stat().st_size <= 4_000_000
+
+
+def test_weights_are_half_precision_and_finite(weights):
+    assert {value.dtype for value in weights.values()} == {torch.float16}
+    assert all(torch.isfinite(value).all() for value in weights.values())
+
+
+def test_vectors_have_the_promised_width_and_are_finite(network):
+    found = vectors(network, [drawn(1), drawn(2), Image.new("RGB", (9, 9))])
+    assert found.shape == (3, mini.DIMENSIONS)
+    assert mini.DIMENSIONS <= 512
+    assert torch.isfinite(found).all()
+
+
+def test_the_same_picture_gives_the_same_vector(network):
+    once, again = vectors(network, [drawn(3)]), vectors(network, [drawn(3)])
+    assert torch.equal(once, again)
+
+
+def test_a_picture_has_the_same_vector_alone_and_among_others(network):
+    alone = vectors(network, [drawn(4)])[0]
+    among = vectors(network, [drawn(5), drawn(4), drawn(6)])[1]
+    assert float(alone @ among) > 0.9999
+
+
+def test_bfloat16_agrees_with_float32(network):
+    pictures = batch([drawn(seed) for seed in range(8)])
+    with torch.inference_mode():
+        exact = network(pictures)
+        with torch.autocast("cpu", torch.bfloat16):
+            quick = network(pictures).float()
+    assert torch.cosine_similarity(exact, quick).min() >= 0.999
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda picture: picture.crop((25, 20, 215, 180)),
+        lambda picture: picture.rotate(10),
+        lambda picture: ImageEnhance.Brightness(picture).enhance(0.7),
+        lambda picture: ImageEnhance.Color(picture).enhance(1.5),
+        lambda picture: picture.resize((60, 50)),
+    ],
+    ids=["cropped", "rotated", "darker", "more colourful", "smaller"],
+)
+def test_a_changed_picture_is_nearest_to_its_origin(network, change):
+    originals = [drawn(seed) for seed in range(30)]
+    index = vectors(network, originals)
+    changed = vectors(network, [change(picture) for picture in originals])
+    nearest = (changed @ index.T).argmax(dim=1)
+    assert (nearest == torch.arange(30)).float().mean() >= 0.9

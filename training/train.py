@@ -1,0 +1,255 @@
+"""Train `mini` from scratch and write its weights: `python training/train.py --help`."""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from augment import cut_and_mix, view
+from data import cached, read_tables
+from finish import finished, store
+from losses import Learner, instance_loss, kind_loss
+from measure import standardised, validation_figures, vectors
+
+from datasette_image_search.models import mini
+
+CACHE_SIZE = 192  # pictures are kept at this side and cropped from it
+
+
+def main():
+    options = arguments()
+    torch.manual_seed(options.seed)
+    pictures = read_tables(options.pictures)
+    if options.hide:  # for experiments: what is learned without these labels?
+        pictures.kinds = ["" if k.startswith(options.hide) else k for k in pictures.kinds]
+    run = Run(options, pictures)
+    run.resume()
+    while run.epoch < options.epochs:
+        run.train_epoch()
+        run.save()
+        if run.epoch % options.measure_every == 0 or run.epoch == options.epochs:
+            run.measure()
+    if not options.hide:
+        run.write(options.weights)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--pictures", type=Path, required=True, help="folder with grocery/ and clothing/")
+    add(
+        "--work",
+        type=Path,
+        default=Path(__file__).parent / ".cache",
+        help="folder for decoded pictures and checkpoints",
+    )
+    add("--weights", type=Path, default=mini.WEIGHTS_FILE, help="file to write at the end")
+    add("--name", default="mini", help="name of the run; the same name resumes it")
+    add("--epochs", type=int, default=90)
+    add(
+        "--cooldown",
+        type=int,
+        default=40,
+        help="last epochs, in which the learning rate falls to 0",
+    )
+    add("--large", type=int, default=20, help="last epochs, in which pictures are larger")
+    add("--batch", type=int, default=64, help="pictures in a step, each seen twice")
+    add("--rate", type=float, default=2e-3)
+    add("--decay", type=float, default=0.05)
+    add("--average", type=float, default=0.998, help="weight of the past in the average")
+    add(
+        "--sizes",
+        type=int,
+        nargs=2,
+        default=[96, 128],
+        help="side of the training pictures, at first and in the last epochs",
+    )
+    add("--instance", type=float, default=0.3, help="weight of the instance loss")
+    add("--mix", type=float, default=0.4, help="share of steps with CutMix")
+    add("--hide", default="", help="drop labels with this prefix (experiments)")
+    add("--measure-every", type=int, default=5)
+    add("--seed", type=int, default=1)
+    add("--threads", type=int, default=0, help="CPU threads (0: torch decides)")
+    add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    return options
+
+
+class Run:
+    """A training run: all that changes from epoch to epoch, and is saved after each."""
+
+    def __init__(self, options, pictures):
+        self.options, self.pictures = options, pictures
+        self.device = options.device
+        names, labels = pictures.labels()
+        self.labels = torch.from_numpy(labels)
+        self.rows = pictures.rows("train")
+        # grocery is the smaller set with the more kinds: it is shown twice
+        grocery = pictures.rows("train", "grocery/")
+        self.shown = np.concatenate([self.rows, grocery])
+        self.pixels = cached(pictures.files, CACHE_SIZE, options.work)
+        self.tested = cached(pictures.files, mini.INPUT_SIZE, options.work)
+        self.learner = Learner(len(names)).to(self.device, memory_format=torch.channels_last)
+        self.average = Learner(len(names)).to(self.device, memory_format=torch.channels_last)
+        self.average.load_state_dict(self.learner.state_dict())
+        self.optimiser = torch.optim.AdamW(
+            parameter_groups(self.learner, options.decay), lr=options.rate, betas=(0.9, 0.98)
+        )
+        self.epoch = self.step = 0
+        self.seconds = 0.0
+        self.history = []
+        self.checkpoint = options.work / f"{options.name}.pt"
+
+    def resume(self):
+        if not self.checkpoint.exists():
+            return
+        kept = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+        self.learner.load_state_dict(kept["learner"])
+        self.average.load_state_dict(kept["average"])
+        self.optimiser.load_state_dict(kept["optimiser"])
+        self.epoch, self.step = kept["epoch"], kept["step"]
+        self.seconds, self.history = kept["seconds"], json.loads(kept["history"])
+        print(f"resumed after epoch {self.epoch}", flush=True)
+
+    def save(self):
+        kept = {
+            "learner": self.learner.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "seconds": self.seconds,
+            "history": json.dumps(self.history),
+        }
+        part = self.checkpoint.with_suffix(".part")
+        torch.save(kept, part)
+        part.replace(self.checkpoint)
+
+    def rate(self, progress):
+        """Learning rate at `progress` epochs: a short rise, level, then a line to 0.
+
+        The level part does not depend on the number of epochs, so that a run can be
+        ended sooner or later than planned and still be the same as one planned so.
+        """
+        rise = min(1.0, (progress + 0.01) / 2)
+        fall = min(1.0, (self.options.epochs - progress) / self.options.cooldown)
+        return self.options.rate * rise * max(fall, 0.0)
+
+    def train_epoch(self):
+        options, started = self.options, time.monotonic()
+        # The epoch's own seed makes a resumed run the same as an unbroken one.
+        seed = options.seed * 10_000 + self.epoch
+        generator = torch.Generator(self.device).manual_seed(seed)
+        order = np.random.default_rng(seed).permutation(self.shown)
+        steps = len(order) // options.batch
+        last = self.epoch >= options.epochs - options.large
+        size = options.sizes[1] if last else options.sizes[0]
+        total = np.zeros(2)
+        self.learner.train()
+        for number in range(steps):
+            rows = order[number * options.batch : (number + 1) * options.batch]
+            for group in self.optimiser.param_groups:
+                group["lr"] = self.rate(self.epoch + number / steps)
+            total += self.train_step(rows, size, generator)
+            if number % 50 == 49:
+                speed = (number + 1) * options.batch / (time.monotonic() - started)
+                print(f"  {number + 1}/{steps}, {speed:.0f} pictures/s", end="\r", flush=True)
+        self.epoch += 1
+        took = time.monotonic() - started
+        self.seconds += took
+        left = (options.epochs - self.epoch) * took / 60
+        print(
+            f"epoch {self.epoch}/{options.epochs} at {size} px: "
+            f"kinds {total[0] / steps:.3f}, instances {total[1] / steps:.3f}, "
+            f"{took:.0f} s, {left:.0f} min left",
+            flush=True,
+        )
+
+    def train_step(self, rows, size, generator):
+        """One step on two views of each picture. Returns the two losses."""
+        options = self.options
+        pixels = torch.from_numpy(self.pixels[rows]).to(self.device)
+        # channels first in memory too: the warp is faster so
+        pictures = pixels.permute(0, 3, 1, 2).contiguous().float().div_(255)
+        labels = self.labels[rows].to(self.device)
+        clean = view(pictures, size, generator)
+        other = view(pictures, size, generator)
+        count = len(rows)
+        order, share = torch.arange(count, device=self.device), 1.0
+        draw = torch.rand(1, generator=generator, device=self.device).item()
+        if draw < options.mix:
+            other, order, share = cut_and_mix(other, generator)
+        both = standardised(torch.cat([clean, other]))
+        both = both.to(torch.bfloat16, memory_format=torch.channels_last)
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16):
+            embedded = self.learner(both).float()
+        projected = self.learner.projection(embedded)
+
+        def kinds_of(part, labels):
+            return kind_loss(part, self.learner.kinds, labels)
+
+        of_clean = kinds_of(embedded[:count], labels)
+        of_other = share * kinds_of(embedded[count:], labels)
+        if share < 1:
+            of_other = of_other + (1 - share) * kinds_of(embedded[count:], labels[order])
+        kinds = (of_clean + of_other).mean() / 2
+        instances = instance_loss(projected[count:], projected[:count], order, share).mean()
+        loss = kinds + options.instance * instances
+        self.optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.learner.parameters(), 5.0)
+        self.optimiser.step()
+        self.step += 1
+        self.follow()
+        return kinds.item(), instances.item()
+
+    @torch.no_grad()
+    def follow(self):
+        """Move the average towards the weights; early on it follows closely."""
+        past = min(self.options.average, self.step / (self.step + 20))
+        mine = self.average.state_dict()
+        for name, value in self.learner.state_dict().items():
+            if value.is_floating_point():
+                mine[name].lerp_(value, 1 - past)
+            else:
+                mine[name].copy_(value)
+
+    def measure(self):
+        """Print the averaged network's figures on the validation part."""
+
+        def vectors_of(rows):
+            return vectors(self.average, self.tested, rows, self.device)
+
+        found = validation_figures(vectors_of, self.pictures_with_all_kinds())
+        self.history.append({"epoch": self.epoch, **found})
+        figures = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
+        print(f"  validation P@1 at {mini.INPUT_SIZE} px: {figures}", flush=True)
+
+    def write(self, file):
+        """The averaged network, with its last layer fitted, as the file that ships."""
+        labels = self.labels[self.rows].numpy()
+        network = finished(self.average, self.tested, self.rows, labels, self.device)
+        store(network, file)
+        print(f"wrote {file} ({file.stat().st_size / 1e6:.2f} MB)")
+
+    def pictures_with_all_kinds(self):
+        return read_tables(self.options.pictures) if self.options.hide else self.pictures
+
+
+def parameter_groups(model, decay):
+    """Weight decay for matrices and filters, none for biases and scales."""
+    filters = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    return [{"params": filters, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+
+
+if __name__ == "__main__":
+    main()
