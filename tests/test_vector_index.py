@@ -225,7 +225,7 @@ def test_another_identity_is_refused_with_both_values(path, change, saved):
 
 
 def test_a_missing_file_is_named(path):
-    with pytest.raises(SidecarMissing, match=r"shop\.products\.faiss is missing beside the database"):
+    with pytest.raises(SidecarMissing, match=r"shop\.products\.faiss is missing"):
         Sidecar(path, identity())
 
 

@@ -82,7 +82,7 @@ def load(database, table, folder, prune):
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto")
 @click.option("--batch-size", type=click.IntRange(1, 4096), help="Pictures a batch")
-@click.option("--index", help="The kind of index: auto or exact")
+@click.option("--index", help="The kind of index: auto, exact or ivf (compressed)")
 @click.option("--collection", metavar="NAME", help="A further collection of the same table")
 @click.option("--replace", is_flag=True, help="Forget the collection first, and embed all anew")
 @click.option("--no-thumbnails", is_flag=True, help="Keep no small pictures in the database")
@@ -201,7 +201,7 @@ def evaluate(database, table, label, queries, gallery, k, as_json):
 @command
 @click.argument("database", type=DATABASE)
 @click.argument("table")
-@click.option("--index", "kind", required=True, help="auto or exact")
+@click.option("--index", "kind", required=True, help="auto, exact or ivf (compressed)")
 def index(database, table, kind):
     """Build another kind of index from the vectors at hand.
 

@@ -9,7 +9,8 @@ from .discard import discard
 from .engine import CHOICES, choose
 from .identity import METRICS, Identity
 from .mending import mend, problems
-from .sidecar import Neighbours, Sidecar, SidecarWriter, compare, journal_path
+from .sidecar import Sidecar, SidecarWriter, journal_path
+from .snapshot import Neighbours, compare
 
 __all__ = [
     "CHOICES",

@@ -1,15 +1,25 @@
 """The sidecar file: FAISS's own bytes, then ours, written whole or not at all.
 
     FAISS index       as ``faiss.write_index`` gives it; FAISS can open the file by itself
+    vectors           count × d, the ones scores are made of: float16, times a power of two;
+                      for ``exact`` they are the float32 inside the FAISS index
     ids               count × int64: the id at each position
     order             count × int64: the positions sorted by id
-    footer            JSON: identity, kind, lengths, CRC-32 of every block before it
+    footer            JSON: identity, kind, offsets, CRC-32 of every block before it
     footer's length   uint32
     footer's CRC-32   uint32
     ``dsimgsr1``      eight bytes
 
-Facts about the index live apart from it and are checked first: FAISS's reader
-trusts what it reads, so a damaged file must not reach it.
+Facts about the index live apart from it and are checked first: FAISS's reader trusts
+what it reads, so a damaged file must not reach it. Up to 100 MB all blocks are compared
+when the file is opened; of a larger one those parts that are believed: what FAISS reads
+as structure, and the ids. A wrong bit among the codes and vectors of a large file makes a
+wrong score and no more; ``verify`` finds it.
+
+Half precision keeps 11 bits of each number: a cosine moves by less than 1e-4, and turning
+one kind into another and back moves it no further, as 8-bit codes would each time. It is
+what ``ivf`` ranks and scores by, and what another kind is made of: half the disk of exact,
+and none of it in memory.
 """
 
 from __future__ import annotations
@@ -18,61 +28,50 @@ import json
 import os
 import struct
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
-import faiss
 import numpy as np
 
-from ..errors import SidecarDamaged, SidecarMismatch, SidecarMissing
+from ..errors import SidecarDamaged, SidecarError, SidecarMismatch, SidecarMissing
 from . import engine
+from .base import Base, StoredVectors
 from .identity import Identity
 
-FORMAT = 1
+FORMAT = 2
 MAGIC = b"dsimgsr1"
 BLOCK = 4 * 2**20
-CHECKED_WHEN_OPENED = 100 * 10**6  # bytes; larger files are checked by verify
+CHECKED_WHEN_OPENED = 100 * 10**6  # bytes; of larger files verify checks every block
+AT_ONCE = 8192  # vectors in memory while a file is written
 _TAIL = struct.Struct("<II8s")
 
 
-@dataclass(frozen=True)
-class Base:
-    """An opened sidecar file: the FAISS index and the id of each of its positions."""
-
-    index: faiss.Index
-    ids: np.ndarray
-    order: np.ndarray
-    kind: str
-    identity: Identity
-    bytes: int
-
-    def positions(self, ids: np.ndarray) -> np.ndarray:
-        """Where each id is, -1 for those that are not here."""
-        if len(self.ids) == 0:
-            return np.full(len(ids), -1, np.int64)
-        slots = np.searchsorted(self.ids, ids, sorter=self.order)
-        positions = self.order[np.minimum(slots, len(self.ids) - 1)]
-        return np.where(self.ids[positions] == ids, positions, -1)
+# -- writing --------------------------------------------------------------------------
 
 
-def write(path: Path, index: faiss.Index, ids: np.ndarray, kind: str, identity: Identity) -> None:
-    """Replace ``path`` by a new file: written beside it, on disk, then renamed."""
+def write(path: Path, ids: np.ndarray, read: engine.Reader, kind: str, identity: Identity) -> None:
+    """Replace ``path`` by a new file: written beside it, on disk, then renamed.
+
+    ``read`` gives the vectors of rows (0 … n - 1, in the order of ``ids``), a few
+    thousand at a time: they are never all in memory.
+    """
     partial = path.with_name(f"{path.name}-partial")
     try:
-        engine.write(index, partial)
-        with open(partial, "r+b") as file:
-            payload = file.seek(0, os.SEEK_END)
+        with open(partial, "w+b") as file:
+            facts = _write_vectors(file, ids, read, kind, identity)
+            file.seek(facts["tables_at"])
             file.write(ids.astype("<i8").tobytes())
             file.write(np.argsort(ids, kind="stable").astype("<i8").tobytes())
             length = file.tell()
-            file.seek(0)
+            file.truncate(length)  # where there are no ids, nothing has reached so far
+            always = [(0, facts.pop("trusted")), (facts["tables_at"], 16 * len(ids))]
             footer = json.dumps(
                 {
                     "format": FORMAT,
                     "identity": identity.as_dict(),
                     "kind": kind,
                     "count": len(ids),
-                    "faiss_bytes": payload,
+                    **facts,
+                    "always": [[*part, _checksum(file, *part)] for part in always],
                     "block": BLOCK,
                     "crc32": _checksums(file, length),
                 }
@@ -89,6 +88,35 @@ def write(path: Path, index: faiss.Index, ids: np.ndarray, kind: str, identity: 
         raise
 
 
+def _write_vectors(file, ids: np.ndarray, read: engine.Reader, kind: str, identity) -> dict:
+    """The FAISS index and the vectors, in one pass; where they are in the file."""
+    count, dimensions = len(ids), identity.dimensions
+    build = engine.builder(kind, count, dimensions, identity.metric, read)
+    stored = engine.KINDS[kind].stored
+    file.seek(build.vectors_at)
+    for start in range(0, count, AT_ONCE):
+        vectors = read(np.arange(start, min(start + AT_ONCE, count)))
+        build.add(vectors)
+        with np.errstate(over="ignore"):
+            kept = (vectors * np.float32(build.scale)).astype(stored)
+        if stored == "<f2" and not np.isfinite(kept).all():
+            raise SidecarError(
+                "some vectors have numbers too far from the others' for half precision: "
+                "choose --index exact."
+            )
+        file.write(kept.data)
+    file.seek(0)
+    file.write(build.head())
+    width = np.dtype(stored).itemsize * dimensions
+    return {
+        "faiss_bytes": build.faiss_bytes,
+        "trusted": build.trusted,
+        "vectors_at": build.vectors_at,
+        "scale": build.scale,
+        "tables_at": build.vectors_at + count * width,
+    }
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in ``folder`` durable, where the system can (Windows cannot)."""
     if os.name == "posix":
@@ -99,15 +127,23 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _checksums(file, length: int) -> list[int]:
-    sums = []
+def _checksum(file, start: int, length: int) -> int:
+    file.seek(start)
+    checksum = 0
     while length > 0:
-        block = file.read(min(BLOCK, length))
-        if not block:
+        part = file.read(min(BLOCK, length))
+        if not part:
             break
-        sums.append(zlib.crc32(block))
-        length -= len(block)
-    return sums
+        checksum = zlib.crc32(part, checksum)
+        length -= len(part)
+    return checksum
+
+
+def _checksums(file, length: int) -> list[int]:
+    return [_checksum(file, at, min(BLOCK, length - at)) for at in range(0, length, BLOCK)]
+
+
+# -- reading --------------------------------------------------------------------------
 
 
 def read_footer(path: Path, file) -> dict:
@@ -126,21 +162,38 @@ def read_footer(path: Path, file) -> dict:
     if zlib.crc32(raw) != checksum:
         raise _damaged(path, "its footer does not match its checksum")
     footer = json.loads(raw)
-    if footer["format"] != FORMAT:
+    if footer["format"] != FORMAT or footer["kind"] not in engine.KINDS:
         raise SidecarMismatch(
-            f"{path.name} has format {footer['format']}, this version of "
-            f"datasette-image-search reads format {FORMAT}: install a newer version."
+            f"{path.name} has format {footer['format']} and kind {footer['kind']!r}; this "
+            f"version of datasette-image-search reads format {FORMAT} and kinds "
+            f"{', '.join(engine.KINDS)}: use the version that wrote it, or embed again."
         )
-    expected = footer["faiss_bytes"] + 16 * footer["count"] + length + _TAIL.size
+    expected = _content(footer) + length + _TAIL.size
     if expected != size:
         raise _damaged(path, f"it has {size} bytes where {expected} were written")
     return footer
 
 
+def _content(footer: dict) -> int:
+    """The bytes before the footer."""
+    return footer["tables_at"] + 16 * footer["count"]
+
+
+def check_trusted(path: Path, file, footer: dict) -> None:
+    """Compare what is believed without looking: FAISS's structure, and the ids."""
+    for start, length, expected in footer["always"]:
+        actual = _checksum(file, start, length)
+        if actual != expected:
+            raise _damaged(
+                path,
+                f"the {length} bytes from {start} on have checksum {actual:08x} where "
+                f"{expected:08x} was written",
+            )
+
+
 def check_blocks(path: Path, file, footer: dict) -> None:
     """Compare every block with its checksum; reads the whole file."""
-    file.seek(0)
-    found = _checksums(file, footer["faiss_bytes"] + 16 * footer["count"])
+    found = _checksums(file, _content(footer))
     for number, (expected, actual) in enumerate(zip(footer["crc32"], found)):
         if expected != actual:
             raise _damaged(
@@ -156,8 +209,8 @@ def read(path: Path, identity: Identity, *, thorough: bool = False) -> Base:
     """Open ``path``, which must hold vectors made by ``identity``.
 
     Files under 100 MB, or any with ``thorough``, are read and compared with their
-    checksums first. Raises :class:`SidecarMissing`, :class:`SidecarDamaged` or
-    :class:`SidecarMismatch`.
+    checksums first; of others, what is believed. Raises :class:`SidecarMissing`,
+    :class:`SidecarDamaged` or :class:`SidecarMismatch`.
     """
     while True:
         try:
@@ -173,8 +226,10 @@ def read(path: Path, identity: Identity, *, thorough: bool = False) -> Base:
             size = os.fstat(file.fileno()).st_size
             if thorough or size < CHECKED_WHEN_OPENED:
                 check_blocks(path, file, footer)
+            else:
+                check_trusted(path, file, footer)
             try:
-                index = engine.read(path)
+                index = engine.open_index(path, footer["kind"])
                 replaced = not os.path.samestat(os.stat(path), os.fstat(file.fileno()))
             except (RuntimeError, FileNotFoundError):
                 if not path.exists():
@@ -182,15 +237,23 @@ def read(path: Path, identity: Identity, *, thorough: bool = False) -> Base:
                 raise _damaged(path, "FAISS cannot read it") from None
             if replaced:
                 continue  # a writer was quicker: what was checked is not what was read
-            count = footer["count"]
-            if index.ntotal != count or index.d != identity.dimensions:
-                raise _damaged(
-                    path,
-                    f"FAISS finds {index.ntotal} vectors of {index.d} dimensions where "
-                    f"{count} of {identity.dimensions} were written",
-                )
-            ids, order = _tables(file, footer["faiss_bytes"], count)
-            return Base(index, ids, order, footer["kind"], identity, size)
+            return _base(path, file, footer, index, identity, size)
+
+
+def _base(path: Path, file, footer: dict, index, identity: Identity, size: int) -> Base:
+    count, dimensions = footer["count"], identity.dimensions
+    if (index.count, index.dimensions) != (count, dimensions):
+        raise _damaged(
+            path,
+            f"FAISS finds {index.count} vectors of {index.dimensions} dimensions where "
+            f"{count} of {dimensions} were written",
+        )
+    stored = np.dtype(engine.KINDS[footer["kind"]].stored)
+    vectors = StoredVectors(
+        file.fileno(), footer["vectors_at"], dimensions, stored, footer["scale"]
+    )
+    ids, order = _tables(file, footer["tables_at"], count)
+    return Base(index, vectors, ids, order, footer["kind"], identity, size)
 
 
 def _tables(file, offset: int, count: int) -> np.ndarray:

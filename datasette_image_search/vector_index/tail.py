@@ -4,94 +4,108 @@ from __future__ import annotations
 
 import numpy as np
 
-from .base_file import Base
+from .base import Base
 from .journal import Record
+from .snapshot import Snapshot
 
 
 class Tail:
-    """Recent vectors by id, and the ids of the base that do not count any more.
+    """Recent vectors by id, and the positions of the base that do not count any more.
 
-    ``end`` is the byte of the journal up to which records have been applied.
+    ``end`` is the byte of the journal up to which records have been applied. A record
+    costs the same however many there were before. Rows are only ever appended, and masks
+    are replaced rather than changed, so that snapshots made before stay as they were.
     """
 
-    def __init__(self, dimensions: int):
+    def __init__(self, base: Base | None, dimensions: int):
         self.end = 0
-        self.removed: set[int] = set()
-        self._vectors: dict[int, np.ndarray] = {}
-        self._dimensions = dimensions
-        self._arrays: tuple[np.ndarray, np.ndarray, dict] | None = None
-        self._excluded: np.ndarray | None = None
+        self._base = base
+        self._rows: dict[int, int] = {}
+        self._count = 0
+        self._ids = np.empty(0, np.int64)
+        self._vectors = np.empty((0, dimensions), np.float32)
+        # As the base's index sees them, to find the nearest quickly; else the same array.
+        self._projected = self._project(self._vectors)
+        self._squares = np.empty(0, np.float32)
+        self._dropped: frozenset[int] = frozenset()
+        self._gone: np.ndarray | None = None
+
+    def _project(self, vectors: np.ndarray) -> np.ndarray:
+        if self._base is None or not self._base.index.approximate:
+            return vectors
+        return self._base.index.project(vectors)
 
     def __len__(self) -> int:
-        return len(self._vectors)
+        """Vectors here and ids of the base removed: what a whole write would take in."""
+        gone = 0 if self._gone is None else int(self._gone.sum())
+        return len(self._rows) + gone
 
     def apply(self, record: Record) -> None:
-        ids = record.ids.tolist()
-        if record.vectors is None:
-            for id in ids:
-                self._vectors.pop(id, None)
-            self.removed.update(ids)
-        else:
-            self._vectors.update(zip(ids, record.vectors))
-            self.removed.difference_update(ids)
+        """Take in one record. What the base says already, or never knew, changes nothing."""
+        positions = np.full(len(record.ids), -1, np.int64)
+        if self._base is not None:
+            positions = self._base.positions(record.ids)
+        in_base = positions >= 0
+        self._mark(positions[in_base], gone=record.vectors is None)
+        self._drop(record.ids[~in_base])
+        if record.vectors is not None:
+            self._append(record.ids[~in_base], record.vectors[~in_base])
         self.end = record.end
-        self._arrays = self._excluded = None
 
-    def rebase(self, base: Base | None) -> None:
-        """Drop what the base already says: its own ids added, unknown ids removed."""
-        if base is None:
-            self.removed.clear()
+    def _mark(self, positions: np.ndarray, gone: bool) -> None:
+        if len(positions) and (gone or self._gone is not None):
+            if self._gone is None:
+                self._gone = np.zeros(len(self._base.ids), bool)
+            else:
+                self._gone = self._gone.copy()
+            self._gone[positions] = gone
+            if not gone and not self._gone.any():
+                self._gone = None
+
+    def _drop(self, ids: np.ndarray) -> None:
+        rows = {self._rows.pop(id) for id in ids.tolist() if id in self._rows}
+        if rows:
+            self._dropped = self._dropped | rows
+
+    def _append(self, ids: np.ndarray, vectors: np.ndarray) -> None:
+        start, self._count = self._count, self._count + len(ids)
+        same = self._projected is self._vectors
+        self._ids = _with_room(self._ids, start, self._count)
+        self._vectors = _with_room(self._vectors, start, self._count)
+        self._ids[start : self._count] = ids
+        self._vectors[start : self._count] = vectors
+        if same:
+            self._projected = self._vectors
         else:
-            for id in self._in_base(base, list(self._vectors)):
-                del self._vectors[id]
-            self.removed = set(self._in_base(base, list(self.removed)))
-        self._arrays = self._excluded = None
+            self._projected = _with_room(self._projected, start, self._count)
+            self._projected[start : self._count] = self._project(vectors)
+        added = self._projected[start : self._count]
+        self._squares = _with_room(self._squares, start, self._count)
+        self._squares[start : self._count] = np.einsum("ij,ij->i", added, added)
+        self._rows.update(zip(ids.tolist(), range(start, self._count)))
 
-    @staticmethod
-    def _in_base(base: Base, ids: list[int]) -> list[int]:
-        ids = np.asarray(ids, np.int64)
-        return ids[base.positions(ids) >= 0].tolist()
+    def snapshot(self, metric: str) -> Snapshot:
+        """The base and what the journal has said until now, as one thing to search."""
+        rows = np.arange(self._count)
+        if self._dropped:
+            rows = np.setdiff1d(rows, np.fromiter(self._dropped, np.int64))
+        return Snapshot(
+            metric,
+            self._base,
+            self._gone,
+            self._ids[: self._count],
+            self._vectors[: self._count],
+            self._projected[: self._count],
+            self._squares[: self._count],
+            rows,
+            self._rows,
+        )
 
-    def _stacked(self) -> tuple[np.ndarray, np.ndarray, dict]:
-        if self._arrays is None:
-            ids = np.fromiter(self._vectors, np.int64, len(self._vectors))
-            matrix = np.empty((len(ids), self._dimensions), np.float32)
-            for row, vector in enumerate(self._vectors.values()):
-                matrix[row] = vector
-            self._squares = np.einsum("ij,ij->i", matrix, matrix)
-            self._arrays = ids, matrix, {id: row for row, id in enumerate(ids.tolist())}
-        return self._arrays
 
-    def ids(self) -> np.ndarray:
-        return self._stacked()[0]
-
-    def nearest(self, query: np.ndarray, k: int) -> np.ndarray:
-        """Ids of candidates: the ``k`` nearest are among them (float32, a few to spare)."""
-        ids, matrix, _ = self._stacked()
-        wanted = k + 16
-        if len(ids) <= wanted:
-            return ids
-        # |q - v|² less |q|²; for vectors of length 1 the order of the inner product.
-        far = self._squares - 2 * (matrix @ query)
-        return ids[np.argpartition(far, wanted)[:wanted]]
-
-    def matrix(self) -> np.ndarray:
-        """The recent vectors, one a row, in the order of :meth:`ids`."""
-        return self._stacked()[1]
-
-    def rows(self, ids: np.ndarray) -> np.ndarray:
-        """The row of each id in :meth:`matrix`, -1 for those that are not here."""
-        where = self._stacked()[2]
-        return np.fromiter((where.get(id, -1) for id in ids.tolist()), np.int64, len(ids))
-
-    def removed_ids(self) -> np.ndarray:
-        return np.fromiter(self.removed, np.int64, len(self.removed))
-
-    def excluded(self, base: Base) -> np.ndarray | None:
-        """A mask over the base's positions of those removed, or None where none are."""
-        if not self.removed:
-            return None
-        if self._excluded is None:
-            self._excluded = np.zeros(len(base.ids), bool)
-            self._excluded[base.positions(self.removed_ids())] = True
-        return self._excluded
+def _with_room(array: np.ndarray, used: int, wanted: int) -> np.ndarray:
+    """``array`` itself, or a larger one with its first ``used`` rows."""
+    if wanted <= len(array):
+        return array
+    larger = np.empty((max(wanted, 2 * len(array)), *array.shape[1:]), array.dtype)
+    larger[:used] = array[:used]
+    return larger

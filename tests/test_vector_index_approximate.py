@@ -1,0 +1,293 @@
+"""The compressed kind: near enough, never short of matches, and back again unharmed."""
+
+from __future__ import annotations
+
+import random
+import threading
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+
+from datasette_image_search.errors import SidecarDamaged, SidecarError
+from datasette_image_search.vector_index import (
+    Identity,
+    Sidecar,
+    SidecarWriter,
+    base_file,
+    choose,
+    journal_path,
+)
+
+WIDE = 300
+COUNT = 3000
+K = 10
+
+
+def identity(metric: str = "cosine") -> Identity:
+    return Identity("toy", "w", "squash 8", WIDE, metric)
+
+
+def clustered(count: int, seed: int, length: float = 1.0) -> np.ndarray:
+    """Vectors as a network makes them: clusters in few dimensions, through a ReLU."""
+    fixed, drawn = np.random.default_rng(0), np.random.default_rng(seed)
+    centres, layer = fixed.normal(size=(60, 16)), fixed.normal(size=(16, WIDE))
+    latent = centres[drawn.integers(0, 60, count)] + 0.5 * drawn.normal(size=(count, 16))
+    return (length * np.maximum(latent @ layer, 0)).astype(np.float32)
+
+
+IDS = np.random.default_rng(1).choice(2**62, COUNT, replace=False).astype(np.int64)
+DATA = clustered(COUNT, 1)
+QUERIES = clustered(20, 2)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "shop.products.faiss"
+
+
+@cache
+def content(metric: str, kind: str) -> bytes:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "made.faiss")
+        with SidecarWriter(path, identity(metric), kind) as index:
+            index.add(IDS, DATA)
+            index.save()
+        return path.read_bytes()
+
+
+def written(path, metric: str = "cosine", kind: str = "ivf") -> Sidecar:
+    """All of DATA in a new file; built once, because that takes longest."""
+    path.write_bytes(content(metric, kind))
+    return Sidecar(path, identity(metric))
+
+
+def truth(query, metric: str, kept=None, k: int = K) -> set[int]:
+    kept = np.ones(COUNT, bool) if kept is None else kept
+    far = np.linalg.norm(DATA - query, axis=1)
+    if metric == "cosine":
+        far = -(DATA @ query) / np.linalg.norm(DATA, axis=1)
+    return set(IDS[kept][np.argsort(far[kept])[:k]].tolist())
+
+
+def recall(found, metric: str, kept=None) -> float:
+    hits = [
+        len(truth(query, metric, kept) & set(one.ids.tolist()))
+        for query, one in zip(QUERIES, found, strict=True)
+    ]
+    return sum(hits) / K / len(QUERIES)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_it_finds_nearly_all_and_says_true_scores(path, metric):
+    found = written(path, metric).search(QUERIES, K)
+    assert recall(found, metric) > 0.98
+    place = {id: row for row, id in enumerate(IDS.tolist())}
+    for query, one in zip(QUERIES, found):
+        rows = DATA[[place[id] for id in one.ids.tolist()]]
+        cosine = rows @ query / np.linalg.norm(rows, axis=1) / np.linalg.norm(query)
+        assert np.allclose(one.scores, cosine, atol=1e-4)
+        order = -one.scores if metric == "cosine" else one.distances
+        assert (np.diff(order) >= 0).all()
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+@pytest.mark.parametrize("share", [0.9, 0.5, 0.2, 0.01, 0.001])
+def test_a_filter_always_leaves_k_matches(path, metric, share, monkeypatch):
+    monkeypatch.setattr("datasette_image_search.vector_index.snapshot.MANY_IDS", 1000)
+    index = written(path, metric)
+    kept = np.random.default_rng(4).random(COUNT) < share
+    found = index.search(QUERIES, K, allowed=IDS[kept])
+    assert all(len(one.ids) == min(K, kept.sum()) for one in found)
+    assert set(np.concatenate([one.ids for one in found])) <= set(IDS[kept].tolist())
+    assert all(
+        len(truth(query, metric, kept) & set(one.ids.tolist())) >= len(one.ids) - 1
+        for query, one in zip(QUERIES, found)
+    )
+
+
+def test_a_filter_whose_rows_are_all_far_away_leaves_k_matches(path, monkeypatch):
+    monkeypatch.setattr("datasette_image_search.vector_index.snapshot.MANY_IDS", 500)
+    index = written(path)
+    far = IDS[np.argsort(DATA @ QUERIES[0] / np.linalg.norm(DATA, axis=1))[:600]]
+    assert len(index.search(QUERIES[:1], 50, allowed=far)[0].ids) == 50
+
+
+def test_more_matches_than_any_group_holds_are_found(path):
+    (found,) = written(path).search(QUERIES[:1], COUNT + 5)
+    assert sorted(found.ids) == sorted(IDS)
+
+
+def test_removed_and_added_vectors_after_training(path):
+    index = written(path)
+    new = np.arange(1000, dtype=np.int64)
+    more = clustered(1000, 7)
+    with SidecarWriter(path, identity()) as writer:
+        writer.remove(IDS[::2])
+        writer.add(new, more)
+        kept = np.arange(COUNT) % 2 == 1
+        for _ in range(2):  # from the journal, then from a new file
+            assert len(index) == len(new) + kept.sum()
+            found = index.search(QUERIES, K)
+            assert not set(np.concatenate([one.ids for one in found])) & set(IDS[::2].tolist())
+            assert recall(index.search(QUERIES, K, allowed=IDS), "cosine", kept) > 0.97
+            for row in (3, 500):
+                assert index.search(more[row : row + 1], 1)[0].ids.tolist() == [new[row]]
+            assert index.contains(IDS).tolist() == kept.tolist()
+            writer.save("ivf")
+        writer.add(IDS[:1], DATA[:1])
+        assert index.search(DATA[:1], 1)[0].ids.tolist() == [IDS[0]]
+
+
+def test_conversion_keeps_half_precision_and_loses_it_once(path):
+    index = written(path, "l2", "exact")
+    assert index.kind == "exact" and np.array_equal(index.vectors(IDS), DATA)
+    kept = []
+    for kind in ("ivf", "exact", "ivf", "exact"):
+        with SidecarWriter(path, identity("l2"), kind) as writer:
+            writer.save()
+            assert writer.kind == kind
+        assert index.search(QUERIES[:1], K) and index.kind == kind
+        kept.append(index.vectors(IDS))
+    assert np.allclose(kept[0], DATA, rtol=2**-11)
+    assert all(np.array_equal(kept[0], other) for other in kept)
+
+
+@pytest.mark.parametrize("length", [1e-9, 1e9])
+def test_numbers_of_any_size_fit_into_half_precision(path, length):
+    data = clustered(200, 5, length)
+    with SidecarWriter(path, identity("l2"), "ivf") as index:
+        index.add(IDS[:200], data)
+        index.save()
+        assert np.allclose(index.vectors(IDS[:200]), data, rtol=2**-10, atol=length * 1e-6)
+        index.add(IDS[200:201], data[:1])
+        assert set(index.search(data[:1], 2)[0].ids) == set(IDS[[0, 200]])
+
+
+def test_a_number_beyond_half_precision_is_refused_and_nothing_lost(path, monkeypatch):
+    monkeypatch.setattr("datasette_image_search.vector_index.engine._SAMPLED_DIRECTIONS", 1)
+    monkeypatch.setattr("datasette_image_search.vector_index.engine._SAMPLED_EACH_CENTRE", 1)
+    data = 1e9 * DATA[:7]
+    data[np.random.default_rng(0).permutation(7)[0]] /= 1e9  # the one that is looked at
+    with SidecarWriter(path, identity("l2"), "ivf") as index:
+        index.add(IDS[:7], data)
+        with pytest.raises(SidecarError, match="choose --index exact"):
+            index.save()
+        index.save("exact")
+        assert np.array_equal(index.vectors(IDS[:7]), data)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 9, 40])
+def test_however_few_there_are(path, count):
+    with SidecarWriter(path, identity(), "ivf") as index:
+        index.add(IDS[:count], DATA[:count])
+        index.save()
+    reader = Sidecar(path, identity())
+    assert reader.kind == "ivf" and len(reader) == count
+    assert len(reader.search(QUERIES[:1], K)[0].ids) == min(K, count)
+    assert len(reader.search(QUERIES[:1], K, allowed=IDS)[0].ids) == min(K, count)
+
+
+def test_auto_is_exact_while_that_is_quick():
+    assert choose("auto", 20_000) == "exact"
+    assert choose("auto", 100_000) == "ivf"
+    assert choose("auto", 100_000, 64) == "exact"
+    assert choose("exact", 10**9) == "exact"
+
+
+def test_a_kind_asked_for_is_made_though_nothing_has_changed(path):
+    written(path, kind="exact")
+    with SidecarWriter(path, identity(), "auto") as index:
+        index.finish()
+        assert index.kind == "exact"
+    with SidecarWriter(path, identity(), "ivf") as index:
+        index.finish()
+        assert index.kind == "ivf"
+
+
+def test_a_small_change_to_a_large_index_stays_in_the_journal(path):
+    written(path)
+    before = path.stat().st_ino
+    with SidecarWriter(path, identity()) as index:
+        index.add(np.arange(20), clustered(20, 9))
+        index.finish()
+    assert path.stat().st_ino == before and journal_path(path).exists()
+
+
+def test_faiss_opens_the_file_by_itself(path):
+    import faiss
+
+    written(path, "l2")
+    plain = faiss.read_index(str(path))
+    faiss.extract_index_ivf(plain).nprobe = 100
+    assert (plain.search(DATA[:50], 1)[1].ravel() == np.arange(50)).mean() > 0.95
+
+
+def flipped(path, bit: int) -> None:
+    with open(path, "r+b") as file:
+        file.seek(bit // 8)
+        byte = file.read(1)[0] ^ 1 << bit % 8
+        file.seek(bit // 8)
+        file.write(bytes([byte]))
+
+
+def test_no_flipped_bit_goes_unnoticed(path):
+    written(path)
+    for bit in random.Random(1).sample(range(8 * path.stat().st_size), 40):
+        flipped(path, bit)
+        with pytest.raises(SidecarDamaged, match=path.name):
+            Sidecar(path, identity())
+        flipped(path, bit)
+
+
+@pytest.mark.parametrize("kind", ["exact", "ivf"])
+def test_of_a_large_file_what_faiss_believes_is_checked(path, kind, monkeypatch):
+    written(path, kind=kind)
+    monkeypatch.setattr(base_file, "CHECKED_WHEN_OPENED", 0)
+    with open(path, "rb") as file:
+        always = base_file.read_footer(path, file)["always"]
+    for start, length, _ in always:
+        for bit in random.Random(2).sample(range(8 * start, 8 * (start + length)), 20):
+            flipped(path, bit)
+            with pytest.raises(SidecarDamaged, match=path.name):
+                Sidecar(path, identity())
+            flipped(path, bit)
+    # Elsewhere are codes and vectors: a search goes on, and a thorough look finds it.
+    around = [always[0][1], always[1][0]]
+    bits = random.Random(3).sample(range(8 * around[0], 8 * around[1]), 60)
+    for bit in bits:
+        flipped(path, bit)
+    with np.errstate(all="ignore"):
+        assert all(len(one.ids) <= K for one in Sidecar(path, identity()).search(QUERIES, K))
+    with pytest.raises(SidecarDamaged, match=path.name):
+        base_file.read(path, identity(), thorough=True)
+
+
+def test_threads_search_while_a_writer_writes(path):
+    index = written(path)
+    wrong, done = [], threading.Event()
+
+    def ask():
+        while not done.is_set():
+            try:
+                if len(index.search(QUERIES[:2], K)[1].ids) != K:
+                    wrong.append("short")
+            except Exception as error:  # whatever it is, the test shall show it
+                wrong.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    with SidecarWriter(path, identity(), "ivf") as writer:
+        for step in range(12):
+            writer.add(np.arange(40 * step, 40 * step + 40), clustered(40, step))
+            writer.remove(IDS[step : step + 1])
+            if step % 6 == 5:
+                writer.save()
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert len(index) == COUNT + 480 - 12
