@@ -29,10 +29,9 @@ $(VENV1)/ready: $(VENV)/ready
 	$(VENV1)/bin/python -m pip install --quiet "datasette==1.0a41"
 	touch $@
 
-# --replace: the weights of mini have changed since the shop was embedded.
 demo: $(VENV)/ready
 	$(VENV)/bin/python -m demo.build $(SHOP)
-	$(EMBED) || $(EMBED) --replace
+	$(EMBED)
 	$(VENV)/bin/datasette serve $(SHOP)/shop.db -m demo/metadata.json --host $(HOST) --port $(PORT)
 
 test: lint test-0.65 test-1.0

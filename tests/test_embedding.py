@@ -235,6 +235,87 @@ def test_replace_embeds_everything_anew(shop_copy, torch_home):
     assert names == ["products"]
 
 
+def test_replace_keeps_what_is_not_asked_for(shop_copy):
+    database = shop_copy / "shop.db"
+    first = EmbedOptions(model="mini", metric="l2", resize="pad", collection="other")
+    embed(database, "products", first)
+    assert counts(embed(database, "other", EmbedOptions(replace=True))) == (24, 0, 0, 0)
+    record = opened(shop_copy, "other").record
+    assert (record.model, record.metric, record.resize) == ("mini", "l2", "pad")
+    assert record.table_name == "products"
+
+
+def test_a_run_of_rows_without_work_does_not_drop_the_waiting_batch(shop_copy):
+    draw("disc", "red", (61, 61)).save(shop_copy / "pictures/new.png")
+    table(shop_copy).insert({"id": 100, "picture": "pictures/new.png"})
+    table(shop_copy).insert_all({"id": i, "picture": f"{i}.png"} for i in range(101, 1001))
+    assert counts(embed(shop_copy / "shop.db", "products")) == (1, 0, 0, 900)
+    found = opened(shop_copy)
+    assert len(found.index) == 25 and found.vector_of((100,)) is not None
+
+
+def test_what_the_catalog_lacks_is_made_again_without_the_network(shop_copy):
+    conn = catalog.connect(shop_copy / "shop.db", write=True)
+    conn.execute("update image_search_pictures set thumbnail = null where rowid % 2")
+    conn.execute("delete from image_search_pictures where not rowid % 2")
+    conn.close()
+    assert counts(embed(shop_copy / "shop.db", "products")) == (0, 0, 0, 0)
+    found = opened(shop_copy)
+    assert all(found.rows.thumbnail_of((id,)) for id in range(1, 25))
+
+
+def test_a_rebuilt_database_reuses_the_vectors_of_its_sidecar(shop_copy):
+    rows = list(table(shop_copy).rows)
+    (shop_copy / "shop.db").unlink()
+    sqlite_utils.Database(shop_copy / "shop.db")["products"].insert_all(rows, pk="id")
+    assert counts(embed(shop_copy / "shop.db", "products", SMALL)) == (0, 24, 0, 0)
+    assert opened(shop_copy).rows.thumbnail_of((1,))
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_two_databases_in_a_folder_do_not_share_a_sidecar(shop_copy, copied):
+    other = shop_copy / "shop.sqlite"
+    rows = list(table(shop_copy).rows)[:3]
+    if copied:
+        shutil.copy(shop_copy / "shop.db", other)
+        sqlite_utils.Database(other)["products"].delete_where("id > 3")
+    else:
+        sqlite_utils.Database(other)["products"].insert_all(rows, pk="id")
+    embed(other, "products", EmbedOptions() if copied else SMALL)
+    assert len(opened(shop_copy).index) == 24
+    assert len(opened(shop_copy).similar_to_row((1,), 30)) == 23
+    found = Collection.open(catalog.connect(other), "products")
+    assert len(found.index) == 3 and found.record.sidecar == "shop.sqlite.products.faiss"
+
+
+def test_a_collection_cannot_take_the_name_of_another_table(shop_copy):
+    sqlite_utils.Database(shop_copy / "shop.db")["orders"].insert({"id": 1})
+    with pytest.raises(UsageError, match="there is a table 'Orders'"):
+        embed(shop_copy / "shop.db", "products", EmbedOptions(model="mini", collection="Orders"))
+
+
+def test_rows_with_a_null_key_are_left_alone(shop, tmp_path):
+    conn = sqlite3.connect(tmp_path / "shop.db")
+    conn.execute("create table things (sku text primary key, img text)")
+    files = [str(file) for file in sorted((shop / "pictures").iterdir())[:3]]
+    conn.executemany("insert into things values (?, ?)", zip((None, "a", "b"), files))
+    conn.commit()
+    options = EmbedOptions(model="resnet18", root=shop)
+    assert counts(embed(tmp_path / "shop.db", "things", options)) == (2, 0, 0, 0)
+
+
+def test_a_generated_column_can_name_the_pictures(shop, tmp_path):
+    conn = sqlite3.connect(tmp_path / "shop.db")
+    conn.execute(
+        "create table things (id integer primary key, name text, "
+        "picture text generated always as ('pictures/' || name || '.png'))"
+    )
+    conn.execute("insert into things (name) values ('red-disc'), ('red-box')")
+    conn.commit()
+    options = EmbedOptions(model="resnet18", root=shop)
+    assert counts(embed(tmp_path / "shop.db", "things", options)) == (2, 0, 0, 0)
+
+
 def test_a_database_locked_by_another_program(shop_copy, monkeypatch):
     monkeypatch.setattr(catalog.connection, "PATIENCE_SECONDS", 0.2)
     other = sqlite3.connect(shop_copy / "shop.db", isolation_level=None)

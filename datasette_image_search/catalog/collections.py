@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass, fields
 from pathlib import Path
 from urllib.parse import quote as percent_encoded
@@ -47,6 +48,7 @@ class CollectionRecord:
         return Path(database_path(conn)).parent / self.root
 
 
+_DATABASES = (".db", ".db3", ".sqlite", ".sqlite3", ".s3db", ".sl3")
 _COLUMNS = ", ".join(field.name for field in fields(CollectionRecord))
 
 
@@ -133,6 +135,41 @@ def sidecar_name(database: Path, collection: str) -> str:
     return name
 
 
+def free_sidecar_name(database: Path, collection: str) -> str:
+    """As :func:`sidecar_name`, or with ``shop.sqlite`` for ``shop`` where that is taken.
+
+    Taken by another database of the folder; a file that none names is a leftover.
+    """
+    taken = sidecars_of_others(database)
+    name = sidecar_name(database, collection)
+    if name in taken:
+        name = f"{database.name}.{percent_encoded(collection, safe=' ')}.faiss"
+    if name in taken:
+        raise CatalogError(
+            f"{name} belongs to another database of this folder: choose another name "
+            "with --collection."
+        )
+    return name
+
+
+def sidecars_of_others(database: Path) -> set[str]:
+    """The sidecars that the other databases of the same folder name."""
+    taken = set()
+    for other in database.resolve().parent.iterdir():
+        if other.suffix in _DATABASES and other.is_file() and other != database.resolve():
+            taken |= _sidecars_named(other)
+    return taken
+
+
+def _sidecars_named(database: Path) -> set[str]:
+    try:
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as conn:
+            found = conn.execute("select sidecar from image_search_collections").fetchall()
+            return {name for (name,) in found}
+    except sqlite3.Error:
+        return set()  # no database, or one without a catalog
+
+
 def folder_of(conn: sqlite3.Connection, table: str) -> Path | None:
     """The folder that ``load`` made the table from, or None."""
     if schema.version(conn) == 0:
@@ -154,4 +191,5 @@ def portable(conn: sqlite3.Connection, folder: Path) -> str:
     """``folder`` relative to the database's where it lies inside, so both move together."""
     folder = folder.resolve()
     home = Path(database_path(conn)).resolve().parent
-    return str(folder.relative_to(home)) if folder.is_relative_to(home) else str(folder)
+    inside = folder.is_relative_to(home)
+    return folder.relative_to(home).as_posix() if inside else str(folder)

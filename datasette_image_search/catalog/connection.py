@@ -73,5 +73,7 @@ def plainly(database: Path | str):
         else:
             text = f"SQLite says about {name}: {text}."
         raise CatalogError(text) from error
+    except (sqlite3.ProgrammingError, sqlite3.IntegrityError) as error:
+        raise CatalogError(f"SQLite says about {name}: {str(error).rstrip('.')}.") from error
     except sqlite3.DatabaseError as error:
         raise CatalogError(f"{name} is not a database that can be used: {error}.") from error

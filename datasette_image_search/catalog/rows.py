@@ -20,7 +20,9 @@ PAGE = 2000
 class Candidate:
     """A row that has a picture, with what the catalog knew of it the last time.
 
-    ``value`` is the column's text, or None where the picture is a BLOB in it.
+    ``value`` is the column's text, or None where the picture is a BLOB in it; ``shown``
+    is 1 where the catalog has a thumbnail, 0 where it has none, None where it does not
+    know the picture.
     """
 
     key: tuple
@@ -29,6 +31,7 @@ class Candidate:
     fingerprint: str | None
     picture: int | None
     error: str | None
+    shown: int | None
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,10 @@ class Rows:
         pairs = zip(self._keys, self._own_keys)
         self._join = " and ".join(f"{self._rows}.{key} = {own}" for key, own in pairs)
         self._match_key = " and ".join(f"{self._rows}.{key} = ?" for key in self._keys)
+        column = f"{self._table}.{quote(collection.column_name)}"
+        # SQLite lets a text key be null; Datasette has no address for such a row.
+        named = " and ".join(f"{own} is not null" for own in self._own_keys)
+        self._wanted = f"{column} is not null and {column} != '' and {named}"
 
     # -- asking ---------------------------------------------------------------
 
@@ -84,8 +91,8 @@ class Rows:
     def picture_of(self, key: tuple) -> tuple[int | None, str | None]:
         """(picture id, reason for there being none) of a row; (None, None) if unknown."""
         query = (
-            f"select image_search_picture, image_search_error from {self._rows} "
-            f"where {self._match_key}"
+            f"select {self._rows}.image_search_picture, {self._rows}.image_search_error "
+            f"from {self._rows} where {self._match_key}"
         )
         return self.conn.execute(query, key).fetchone() or (None, None)
 
@@ -173,11 +180,13 @@ class Rows:
         column = f"{self._table}.{quote(self.collection.column_name)}"
         here, done, failed, changed = self.conn.execute(
             f"""
-            select count(*), count(image_search_picture), count(image_search_error),
-                   count(image_search_source is not null and image_search_source != {column}
+            select count(*), count({self._rows}.image_search_picture),
+                   count({self._rows}.image_search_error),
+                   count({self._rows}.image_search_source is not null
+                         and {self._rows}.image_search_source != {column}
                          and typeof({column}) != 'blob' or null)
             from {self._table} left join {self._rows} on {self._join}
-            where {column} is not null and {column} != ''
+            where {self._wanted}
             """
         ).fetchone()
         known, pictures = self.conn.execute(
@@ -185,7 +194,7 @@ class Rows:
         ).fetchone()
         both = self.conn.execute(
             f"select count(*) from {self._rows} join {self._table} on {self._join} "
-            f"where {column} is not null and {column} != ''"
+            f"where {self._wanted}"
         ).fetchone()[0]
         return {
             "rows": here,
@@ -216,9 +225,12 @@ class Rows:
         after = f" and ({keys}) > ({', '.join('?' for _ in self._own_keys)})"
         query = (
             f"select {keys}, case typeof({column}) when 'blob' then null else {column} end, "
-            "image_search_source, image_search_fingerprint, image_search_picture, "
-            f"image_search_error from {self._table} left join {self._rows} on {self._join} "
-            f"where {column} is not null and {column} != ''%s order by {keys} limit {PAGE}"
+            f"{self._rows}.image_search_source, {self._rows}.image_search_fingerprint, "
+            f"{self._rows}.image_search_picture, {self._rows}.image_search_error, "
+            "(select thumbnail is not null from image_search_pictures "
+            f"where id = {self._rows}.image_search_picture) "
+            f"from {self._table} left join {self._rows} on {self._join} "
+            f"where {self._wanted}%s order by {keys} limit {PAGE}"
         )
         width = len(self._keys)
         page = self.conn.execute(query % "").fetchall()
@@ -227,8 +239,7 @@ class Rows:
             page = self.conn.execute(query % after, page[-1][:width]).fetchall()
 
     def count_candidates(self) -> int:
-        column = quote(self.collection.column_name)
-        query = f"select count(*) from {self._table} where {column} is not null and {column} != ''"
+        query = f"select count(*) from {self._table} where {self._wanted}"
         return self.conn.execute(query).fetchone()[0]
 
     def blob(self, key: tuple) -> bytes:
@@ -238,18 +249,21 @@ class Rows:
         row = self.conn.execute(f"select {column} from {self._table} where {test}", key).fetchone()
         return bytes(row[0]) if row and isinstance(row[0], bytes) else b""
 
-    def known_pictures(self, ids: list[int]) -> dict[int, str]:
-        """id → SHA-256 of those ``ids`` whose picture the catalog has."""
+    def shows(self, id: int, sha256: str) -> bool | None:
+        """Has the catalog a thumbnail of a picture? None where it does not know it."""
         query = (
-            "select id, sha256 from image_search_pictures "
-            "where id in (select value from json_each(?))"
+            "select thumbnail is not null from image_search_pictures where id = ? and sha256 = ?"
         )
-        return dict(self.conn.execute(query, (json.dumps(ids),)).fetchall())
+        row = self.conn.execute(query, (id, sha256)).fetchone()
+        return row and bool(row[0])
 
     # -- writing ----------------------------------------------------------------
 
     def record(self, outcomes: list[Outcome], pictures: list[Picture]) -> None:
-        """Write what became of some rows. A failed row keeps the picture it had."""
+        """Write what became of some rows.
+
+        A row that fails keeps the picture it had, unless it names another one now.
+        """
         self.conn.executemany(
             "insert into image_search_pictures (id, sha256, width, height, thumbnail) "
             "values (?, ?, ?, ?, ?) on conflict (id) do update set "
@@ -263,8 +277,10 @@ class Rows:
             f"values ({marks}) on conflict do update set "
             "image_search_source = excluded.image_search_source, "
             "image_search_fingerprint = excluded.image_search_fingerprint, "
-            "image_search_picture = "
-            "coalesce(excluded.image_search_picture, image_search_picture), "
+            "image_search_picture = case "
+            "when excluded.image_search_source is image_search_source "
+            "then coalesce(excluded.image_search_picture, image_search_picture) "
+            "else excluded.image_search_picture end, "
             "image_search_error = excluded.image_search_error",
             [(*o.key, o.source, o.fingerprint, o.picture, o.error) for o in outcomes],
         )

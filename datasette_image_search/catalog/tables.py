@@ -44,7 +44,8 @@ class Table:
                 f"{name!r} is a view: its rows have no key to remember them by; "
                 "use the table behind it."
             )
-        info = conn.execute(f"pragma table_info({quote(found[0])})").fetchall()
+        info = conn.execute(f"pragma table_xinfo({quote(found[0])})").fetchall()
+        info = [row for row in info if row[6] != 1]  # 1: a virtual table's own; others: generated
         keys = tuple(row[1] for row in sorted(info, key=lambda row: row[5]) if row[5])
         return cls(found[0], {row[1]: row[2] for row in info}, keys or ("rowid",))
 

@@ -37,7 +37,9 @@ def command(function):
         except ImageSearchError as error:
             raise click.ClickException(_capitalised(str(error))) from error
         except KeyboardInterrupt:
-            raise click.ClickException("Stopped. Run it again to go on from here.") from None
+            raise click.ClickException("Stopped; run it again whenever you like.") from None
+        except UnicodeEncodeError:
+            raise click.ClickException("An argument is not text (UTF-8).") from None
         except OSError as error:
             name = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(f"{name}{error.strerror or error}.") from error

@@ -160,6 +160,7 @@ def plot(answer: Answer, path: Path) -> None:
             axis.text(0.5, 0.5, "no thumbnail", ha="center", va="center", fontsize=8)
         else:
             axis.imshow(_pixels(thumbnail))
+    path = path if path.suffix else path.with_suffix(".png")
     try:
         figure.savefig(path, dpi=120)
     except ValueError as error:  # an ending matplotlib does not know

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,7 +16,7 @@ from .. import catalog, models, pictures
 from ..catalog import Candidate, CollectionRecord, Outcome, Picture, Rows, Table
 from ..errors import CatalogError, NotFound, UsageError
 from ..sources import Sources, is_url
-from ..vector_index import METRICS, SidecarWriter, choose, discard
+from ..vector_index import METRICS, SidecarWriter, choose, discard, journal_path
 from .query_pictures import weights_argument
 from .reading import Read, Reader
 from .search import identity_of
@@ -109,14 +112,13 @@ def embed(
 def _collection(conn, database: Path, name: str, options: EmbedOptions, extra, progress):
     """The collection to embed into, made if need be, and its model."""
     record = catalog.find(conn, options.collection or name)
-    if record is not None and options.collection and record.name != options.collection:
+    asked = options.collection
+    if record is not None and asked and record.name.lower() != asked.lower():
         record = None  # found by its table; another name makes another collection
     if record is not None and options.replace:
-        name = record.table_name
-        options = replace(options, collection=record.name)
-        options = replace(options, column=options.column or record.column_name)
-        options = replace(options, root=options.root or record.root_path(conn))
+        name, options = record.table_name, _as_before(conn, record, options)
     elif record is not None:
+        record = _own_sidecar(conn, database, record)
         return _existing(conn, record, name, options, extra)
     table = Table.read(conn, name)
     model = models.get(options.model or models.DEFAULT_MODEL, extra)
@@ -129,8 +131,8 @@ def _collection(conn, database: Path, name: str, options: EmbedOptions, extra, p
     root = options.root or catalog.folder_of(conn, table.name) or database.parent
     weights = model.find_weights(options.weights, progress=True)
     name = options.collection or table.name
-    if record is not None:
-        _drop(conn, record)
+    _refuse_name_of_a_table(conn, name, table)
+    old = record
     record = CollectionRecord(
         id=0,
         name=name,
@@ -146,17 +148,53 @@ def _collection(conn, database: Path, name: str, options: EmbedOptions, extra, p
         dimensions=model.dimensions,
         metric=metric,
         index_kind=options.index or "auto",
-        sidecar=catalog.sidecar_name(database, name),
+        sidecar=old.sidecar if old else catalog.free_sidecar_name(database, name),
     )
+    if old is not None:
+        discard(old.sidecar_path(conn))
     with catalog.transaction(conn):
+        if old is not None:
+            catalog.drop(conn, old)
         return catalog.insert(conn, record, table), model
 
 
-def _drop(conn, record: CollectionRecord) -> None:
-    """Forget a collection: its files first, since rows without them are only unfinished."""
-    discard(record.sidecar_path(conn))
+def _as_before(conn, record: CollectionRecord, options: EmbedOptions) -> EmbedOptions:
+    """The options of a collection that is made anew: what is not asked for stays."""
+    weights = options.weights
+    if weights is None and options.model in (None, record.model):
+        weights = weights_argument(record.weights_name, Path(catalog.database_path(conn)).parent)
+    return replace(
+        options,
+        collection=record.name,
+        column=options.column or record.column_name,
+        root=options.root or record.root_path(conn),
+        model=options.model or record.model,
+        weights=weights,
+        metric=options.metric or record.metric,
+        resize=options.resize or record.resize,
+        index=options.index or record.index_kind,
+    )
+
+
+def _refuse_name_of_a_table(conn, name: str, table: Table) -> None:
+    # Wherever a table's name is taken to search, a collection's is: it must mean one thing.
+    others = {other.lower() for other in catalog.table_names(conn)} - {table.name.lower()}
+    if name.lower() in others:
+        raise UsageError(f"there is a table {name!r}: choose another name with --collection.")
+
+
+def _own_sidecar(conn, database: Path, record: CollectionRecord) -> CollectionRecord:
+    """A copied database names the original's sidecar; writing, it takes a copy of that too."""
+    if record.sidecar not in catalog.sidecars_of_others(database):
+        return record
+    name = catalog.free_sidecar_name(database, record.name)
+    old, new = record.sidecar_path(conn), record.sidecar_path(conn).with_name(name)
+    for source, target in ((old, new), (journal_path(old), journal_path(new))):
+        if source.exists():
+            shutil.copy2(source, target)
     with catalog.transaction(conn):
-        catalog.drop(conn, record)
+        catalog.update(conn, record.id, sidecar=name)
+    return replace(record, sidecar=name)
 
 
 def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, extra):
@@ -167,6 +205,7 @@ def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, 
             f"not to {name!r}: choose another name with --collection."
         )
     table = Table.read(conn, record.table_name)
+    _refuse_name_of_a_table(conn, record.name, table)
     if table.keys != record.key_columns:
         raise CatalogError(
             f"the key of {record.table_name!r} is now {', '.join(table.keys)}, but was "
@@ -212,7 +251,7 @@ def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, 
 def _weights_name(conn, asked: str | None, weights: models.Weights) -> str:
     if asked and Path(asked).is_file():
         folder = Path(catalog.portable(conn, Path(asked).parent))
-        return str(folder / Path(asked).name)
+        return (folder / Path(asked).name).as_posix()
     return weights.name
 
 
@@ -246,7 +285,11 @@ class _Embedding:
         self._batch: list[Read] = []  # decoded, waiting for the network
         self._waiting: dict[int, list[Outcome]] = {}  # rows whose picture is in the batch
         self._outcomes: list[Outcome] = []  # rows whose fate is known
+        self._pictures: list[Picture] = []  # whose vectors were there already
         self._loaded: models.LoadedModel | None = None
+        # The reading threads ask through a connection of their own, one at a time.
+        self._looking = catalog.connect(catalog.database_path(conn))
+        self._looking_lock = threading.Lock()
 
     def run(self) -> Summary:
         self._forget_gone()
@@ -256,9 +299,9 @@ class _Embedding:
             self.sources,
             geometry,
             thumbnails=self.options.thumbnails,
-            is_known=lambda id: bool(self.index.contains([id])[0]),
+            is_known=self._is_known,
         )
-        with reader:
+        with reader, closing(self._looking):
             for page in self.rows.candidates():
                 changed = self._changed(page)
                 for read in reader.read(changed, self._blob):
@@ -272,6 +315,13 @@ class _Embedding:
             catalog.update(self.conn, self.record.id, finished=now)
         return self.summary
 
+    def _is_known(self, id: int, digest: str) -> bool:
+        """Are both the vector of a picture there and what the catalog keeps of it?"""
+        with self._looking_lock:
+            has_thumbnail = Rows(self._looking, self.record).shows(id, digest)
+        complete = has_thumbnail or (has_thumbnail is False and not self.options.thumbnails)
+        return complete and bool(self.index.contains([id])[0])
+
     def _blob(self, candidate: Candidate) -> bytes | None:
         return self.rows.blob(candidate.key) if candidate.value is None else None
 
@@ -282,11 +332,12 @@ class _Embedding:
         embedded = self.index.contains(ids)
         changed = []
         for row, has_vector in zip(page, embedded):
-            same = has_vector and row.error is None and row.value == row.source
+            known = has_vector and (row.shown or (row.shown == 0 and not self.options.thumbnails))
+            same = known and row.error is None and row.value == row.source
             if same and row.value and self.sources.unchanged(row.value, row.fingerprint):
                 self.summary.unchanged += 1
             else:
-                changed.append(row if has_vector else replace(row, fingerprint=None))
+                changed.append(row if known else replace(row, fingerprint=None))
         self.progress.advance(len(page) - len(changed))
         return changed
 
@@ -308,7 +359,9 @@ class _Embedding:
         elif read.picture in self._waiting:
             self.summary.reused += 1
             self._waiting[read.picture].append(outcome)
-        elif read.prepared is None:
+        elif read.prepared is None or self.index.contains([read.picture])[0]:
+            if read.prepared is not None:
+                self._pictures.append(_picture(read))
             if read.picture == row.picture and row.value == row.source:
                 self.summary.unchanged += 1
             else:
@@ -326,10 +379,15 @@ class _Embedding:
     def _embed_batch(self) -> None:
         if not self._batch:
             return
-        pixels = np.stack([read.prepared.pixels for read in self._batch])
+        batch, self._batch = self._batch, []
+        pixels = np.stack([read.prepared.pixels for read in batch])
         vectors = self._network().embed(pixels)
         # Vectors first: a row must never point to a vector that is not on disk.
-        self.index.add(np.array([read.picture for read in self._batch], np.int64), vectors)
+        self.index.add(np.array([read.picture for read in batch], np.int64), vectors)
+        for read in batch:
+            self._pictures.append(_picture(read))
+            self._outcomes.extend(self._waiting.pop(read.picture))
+        self.summary.embedded += len(batch)
         self._write_down()
         self.index.save_if_due()
 
@@ -346,25 +404,11 @@ class _Embedding:
         return self._loaded
 
     def _write_down(self) -> None:
-        """Commit what is known of rows, and the batch whose vectors are on disk."""
-        made = [
-            Picture(
-                read.picture,
-                read.sha256,
-                read.prepared.width,
-                read.prepared.height,
-                read.prepared.thumbnail,
-            )
-            for read in self._batch
-        ]
-        outcomes = self._outcomes
-        for read in self._batch:
-            outcomes.extend(self._waiting.pop(read.picture))
-        if outcomes or made:
+        """Commit the rows whose fate is known; their vectors are on disk by now."""
+        if self._outcomes or self._pictures:
             with catalog.transaction(self.conn):
-                self.rows.record(outcomes, made)
-        self.summary.embedded += len(made)
-        self._outcomes, self._batch = [], []
+                self.rows.record(self._outcomes, self._pictures)
+        self._outcomes, self._pictures = [], []
 
     # -- forgetting ---------------------------------------------------------------
 
@@ -380,3 +424,8 @@ class _Embedding:
         with catalog.transaction(self.conn):
             every = [record.id for record in catalog.collections(self.conn)]
             catalog.drop_unused_pictures(self.conn, every)
+
+
+def _picture(read: Read) -> Picture:
+    made = read.prepared
+    return Picture(read.picture, read.sha256, made.width, made.height, made.thumbnail)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -59,9 +60,9 @@ def evaluate(
     among = {id: found for id, found in among.items() if id in stored}
     results = []
     ids = np.fromiter(among, np.int64, len(among))
-    names = np.array(list(among.values()), object)
+    of_label = Counter(among.values())
     for id, own in asked.items():
-        relevant = int((names == own).sum()) - (among.get(id) == own)
+        relevant = of_label[own] - (among.get(id) == own)
         if relevant:
             results.append((id, own, relevant))
     if not results:

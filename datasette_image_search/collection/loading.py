@@ -106,7 +106,8 @@ def _bring_up_to_date(conn, table: str, folder: Path, files: dict, prune: bool) 
     summary = LoadSummary()
     known = _known(conn, db, table)
     gone = [path for path in known if path not in files]
-    if not prune and len(gone) > max(_SUSPICIOUS_ROWS, _SUSPICIOUS_SHARE * len(known)):
+    many = len(gone) > max(_SUSPICIOUS_ROWS, _SUSPICIOUS_SHARE * len(known))
+    if not prune and (many or (gone and len(gone) == len(known))):
         raise UsageError(
             f"{len(gone)} of the {len(known)} pictures of {table!r} are no longer in {folder}: "
             "if that is meant, run this again with --prune."

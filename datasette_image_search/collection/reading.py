@@ -36,7 +36,8 @@ class Read:
 class Reader:
     """Reads rows in order, a bounded number ahead. A context manager.
 
-    ``is_known`` says of a picture's id whether its vector is there already.
+    ``is_known`` says of a picture, by id and SHA-256, whether nothing of it is wanted.
+    It is called from the reading threads.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Reader:
         geometry: pictures.Geometry,
         *,
         thumbnails: bool,
-        is_known: Callable[[int], bool],
+        is_known: Callable[[int, str], bool],
     ):
         self._sources = sources
         self._geometry = geometry
@@ -84,7 +85,7 @@ class Reader:
                     return Read(row, fingerprint, row.picture)
             digest = pictures.sha256(data)
             id = pictures.picture_id(digest)
-            if self._is_known(id):
+            if self._is_known(id, digest):
                 return Read(row, fingerprint, id, digest)
             prepared = pictures.prepare(data, self._geometry, thumbnail=self._thumbnails)
             return Read(row, fingerprint, id, digest, prepared)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 from datasette.utils import is_url
 from markupsafe import Markup
 
@@ -64,7 +66,10 @@ async def _picture_cell(datasette, db, records, record, row, column, value):
 
         return Rows(conn, record).preview(key)
 
-    picture, has_thumbnail = await db.execute_fn(preview)
+    try:
+        picture, has_thumbnail = await db.execute_fn(preview)
+    except sqlite3.Error:  # a damaged catalog: the table page goes on without us
+        return None
     if picture is None:
         return None
     name = None if record == records[0] else record.name

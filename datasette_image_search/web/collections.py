@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ..errors import ImageSearchError, NotFound
+import sqlite3
+
+from ..errors import CatalogError, ImageSearchError, NotFound
 from . import visit
 
 
@@ -22,7 +24,10 @@ async def _read(db) -> list:
     def read(conn):
         from .. import catalog
 
-        return catalog.collections(conn)
+        try:
+            return catalog.collections(conn)
+        except sqlite3.Error as error:
+            raise CatalogError(f"the catalog in {db.name} cannot be read: {error}.") from error
 
     return await db.execute_fn(read)
 

@@ -62,6 +62,8 @@ def same_origin(request) -> bool:
 
 def hides_table(actor, action: str, resource) -> bool | None:
     """0.65: False for the catalog's own tables, which name rows of every other."""
-    if action == "view-table" and _CATALOG_TABLE.match(resource[1]) and not versions.is_root(actor):
+    if action != "view-table" or not isinstance(resource, tuple) or len(resource) != 2:
+        return None
+    if _CATALOG_TABLE.match(resource[1]) and not versions.is_root(actor):
         return False
     return None

@@ -71,7 +71,7 @@ def _answer(collection, pictures, similar, upload, size, conditions) -> Answer:
         asked = read_row(collection, collection.key_of(path))
         vector = collection.vector_of(asked.key)
         if vector is None:
-            reason = collection.why_no_picture(asked.key)
+            reason = _why_no_picture(collection, asked.key)
             return Answer(asked=asked, why_none=reason, pictures=pictures)
     elif upload is not None:
         vector = upload.vector
@@ -104,6 +104,18 @@ def read_row(collection, key: tuple, match=None) -> Row:
     return Row(key, values, picture, has_thumbnail, match)
 
 
+def _why_no_picture(collection, key: tuple) -> str:
+    # The reason that was recorded names folders and hosts of the server: not for visitors.
+    _, failed = collection.rows.picture_of(key)
+    shown = ",".join(str(value) for value in key)
+    if failed:
+        return (
+            f"The picture of row {shown} could not be read: "
+            "'datasette image-search status' says why."
+        )
+    return collection.why_no_picture(key)
+
+
 def _plainly(error: sqlite3.Error, limit_ms: int, conditions: Conditions):
     text = str(error)
     if text == "interrupted":
@@ -111,8 +123,8 @@ def _plainly(error: sqlite3.Error, limit_ms: int, conditions: Conditions):
             f"The search took longer than {limit_ms:,} ms, the most this server allows: "
             "try fewer or simpler filters."
         )
-    if conditions.where and isinstance(error, sqlite3.OperationalError):
-        return UsageError(f"SQLite cannot use these filters: {text}.")
+    if conditions.where and isinstance(error, (sqlite3.OperationalError, sqlite3.ProgrammingError)):
+        return UsageError(f"SQLite cannot use these filters: {text.rstrip('.')}.")
     return CatalogError(f"SQLite says: {text}.")
 
 

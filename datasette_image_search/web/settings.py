@@ -50,7 +50,9 @@ def check(datasette) -> None:
         settings(datasette, database)
 
 
-def _checked(found: dict) -> dict:
+def _checked(found) -> dict:
+    if not isinstance(found, dict):
+        raise UsageError(f"the configuration of {PLUGIN} must be keys with values, not {found!r}.")
     known = [field.name for field in fields(Settings)]
     for key, value in found.items():
         if key not in known:
