@@ -1,6 +1,7 @@
 """embed() and similar(): the only room that sees all five below it."""
 
-from .embedding import EmbedOptions, Progress, Summary, embed
+from .choosing import EmbedOptions
+from .embedding import Progress, Summary, embed
 from .evaluation import Evaluation, evaluate
 from .indexing import rebuild_index
 from .loading import load

@@ -4,7 +4,8 @@ Nothing here imports torch until a network is built: what a model is called, how
 its vectors are and whether its weights are on this machine is known without it.
 """
 
-from .registry import DEFAULT_MODEL, NO_DOWNLOAD, EmbeddingModel, LoadedModel, Weights, get, models
+from .interface import NO_DOWNLOAD, EmbeddingModel, LoadedModel, Weights
+from .registry import DEFAULT_MODEL, get, models
 
 __all__ = [
     "DEFAULT_MODEL",

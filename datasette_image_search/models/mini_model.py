@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import ModelError
-from .registry import Weights, file_sha256
+from .interface import Weights, file_sha256
 
 _FILE = Path(__file__).with_name("mini.pt")
 

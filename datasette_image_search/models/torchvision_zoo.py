@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 from ..errors import ModelError
-from .registry import NO_DOWNLOAD, Weights, file_sha256
+from .interface import NO_DOWNLOAD, Weights, file_sha256
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,192 @@
+"""Which collection an embed is for, what made its vectors, and what may not change."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .. import catalog, models, pictures
+from ..catalog import CollectionRecord, Table
+from ..errors import CatalogError, UsageError
+from ..vector_index import METRICS, choose, discard, journal_path
+from .query_pictures import weights_argument
+
+_COLUMN_NAMES = ("picture", "image", "photo", "path", "file", "filename", "img", "url", "image_url")
+
+
+@dataclass(frozen=True)
+class EmbedOptions:
+    """What the user asked for; None leaves a new collection's default, or what it has."""
+
+    column: str | None = None
+    root: Path | None = None
+    model: str | None = None
+    weights: str | None = None
+    metric: str | None = None
+    resize: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    batch_size: int | None = None
+    index: str | None = None
+    collection: str | None = None
+    replace: bool = False
+    thumbnails: bool = True
+    allow_private_urls: bool = False
+
+
+def collection_for(conn, database: Path, name: str, options: EmbedOptions, extra, progress):
+    """The collection to embed into, made if need be, and its model."""
+    record = catalog.find(conn, options.collection or name)
+    asked = options.collection
+    if record is not None and asked and record.name.lower() != asked.lower():
+        record = None  # found by its table; another name makes another collection
+    if record is not None and options.replace:
+        name, options = record.table_name, _as_before(conn, record, options)
+    elif record is not None:
+        record = _own_sidecar(conn, database, record)
+        return _existing(conn, record, name, options, extra)
+    table = Table.read(conn, name)
+    model = models.get(options.model or models.DEFAULT_MODEL, extra)
+    geometry = pictures.Geometry(model.input_size, options.resize or "squash")
+    metric = options.metric or "cosine"
+    if metric not in METRICS:
+        raise UsageError(f"there is no metric {metric!r}; there are {', '.join(METRICS)}.")
+    choose(options.index or "auto", 0)
+    column = table.column(options.column) if options.column else _guess_column(table)
+    root = options.root or catalog.folder_of(conn, table.name) or database.parent
+    weights = model.find_weights(options.weights, progress=True)
+    name = options.collection or table.name
+    _refuse_name_of_a_table(conn, name, table)
+    old = record
+    record = CollectionRecord(
+        id=0,
+        name=name,
+        table_name=table.name,
+        column_name=column,
+        key_columns=table.keys,
+        root=catalog.portable(conn, Path(root)),
+        model=model.id,
+        weights=weights.sha256,
+        weights_name=_weights_name(conn, options.weights, weights),
+        resize=geometry.resize,
+        preprocessing=str(geometry),
+        dimensions=model.dimensions,
+        metric=metric,
+        index_kind=options.index or "auto",
+        sidecar=old.sidecar if old else catalog.free_sidecar_name(database, name),
+    )
+    if old is not None:
+        discard(old.sidecar_path(conn))
+    with catalog.transaction(conn):
+        if old is not None:
+            catalog.drop(conn, old)
+        return catalog.insert(conn, record, table), model
+
+
+def _as_before(conn, record: CollectionRecord, options: EmbedOptions) -> EmbedOptions:
+    """The options of a collection that is made anew: what is not asked for stays."""
+    weights = options.weights
+    if weights is None and options.model in (None, record.model):
+        weights = weights_argument(record.weights_name, Path(catalog.database_path(conn)).parent)
+    return replace(
+        options,
+        collection=record.name,
+        column=options.column or record.column_name,
+        root=options.root or record.root_path(conn),
+        model=options.model or record.model,
+        weights=weights,
+        metric=options.metric or record.metric,
+        resize=options.resize or record.resize,
+        index=options.index or record.index_kind,
+    )
+
+
+def _refuse_name_of_a_table(conn, name: str, table: Table) -> None:
+    # Wherever a table's name is taken to search, a collection's is: it must mean one thing.
+    others = {other.lower() for other in catalog.table_names(conn)} - {table.name.lower()}
+    if name.lower() in others:
+        raise UsageError(f"there is a table {name!r}: choose another name with --collection.")
+
+
+def _own_sidecar(conn, database: Path, record: CollectionRecord) -> CollectionRecord:
+    """A copied database names the original's sidecar; writing, it takes a copy of that too."""
+    if record.sidecar not in catalog.sidecars_of_others(database):
+        return record
+    name = catalog.free_sidecar_name(database, record.name)
+    old, new = record.sidecar_path(conn), record.sidecar_path(conn).with_name(name)
+    for source, target in ((old, new), (journal_path(old), journal_path(new))):
+        if source.exists():
+            shutil.copy2(source, target)
+    with catalog.transaction(conn):
+        catalog.update(conn, record.id, sidecar=name)
+    return replace(record, sidecar=name)
+
+
+def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, extra):
+    """A collection that is there; what made its vectors cannot be changed in passing."""
+    if name.lower() not in (record.table_name.lower(), record.name.lower()):
+        raise UsageError(
+            f"the collection {record.name!r} belongs to table {record.table_name!r}, "
+            f"not to {name!r}: choose another name with --collection."
+        )
+    table = Table.read(conn, record.table_name)
+    _refuse_name_of_a_table(conn, record.name, table)
+    if table.keys != record.key_columns:
+        raise CatalogError(
+            f"the key of {record.table_name!r} is now {', '.join(table.keys)}, but was "
+            f"{', '.join(record.key_columns)}: give --collection a new name."
+        )
+    asked = {
+        "model": (options.model, record.model),
+        "metric": (options.metric, record.metric),
+        "resize": (options.resize, record.resize),
+        "column": (options.column, record.column_name),
+    }
+    for what, (wanted, has) in asked.items():
+        if wanted is not None and wanted.lower() != has.lower():
+            raise UsageError(
+                f"the collection {record.name!r} has {what} {has!r}, not {wanted!r}: "
+                f"leave out --{what}, make another collection with --collection NAME, "
+                "or give --replace to embed everything anew."
+            )
+    model = models.get(record.model, extra)
+    folder = Path(catalog.database_path(conn)).parent
+    name = options.weights or weights_argument(record.weights_name, folder)
+    weights = model.find_weights(name, progress=True)
+    if weights.sha256 != record.weights:
+        raise UsageError(
+            f"the collection {record.name!r} was made with weights of SHA-256 "
+            f"{record.weights[:12]}…, but {weights.path} has {weights.sha256[:12]}…: "
+            "give --replace to embed everything anew, or make another collection with "
+            "--collection NAME."
+        )
+    changes = {}
+    if options.root is not None:
+        changes["root"] = catalog.portable(conn, options.root)
+    if options.index is not None:
+        changes["index_kind"] = options.index
+        choose(options.index, 0)
+    if changes:
+        with catalog.transaction(conn):
+            catalog.update(conn, record.id, **changes)
+        record = replace(record, **changes)
+    return record, model
+
+
+def _weights_name(conn, asked: str | None, weights: models.Weights) -> str:
+    if asked and Path(asked).is_file():
+        folder = Path(catalog.portable(conn, Path(asked).parent))
+        return (folder / Path(asked).name).as_posix()
+    return weights.name
+
+
+def _guess_column(table: Table) -> str:
+    lower = {column.lower(): column for column in table.columns}
+    for name in _COLUMN_NAMES:
+        if name in lower:
+            return lower[name]
+    raise UsageError(
+        f"which column of {table.name!r} has the pictures? Name it with --column; "
+        f"there are {', '.join(table.columns)}."
+    )

@@ -1,0 +1,70 @@
+"""What an embedding model is, whoever brings it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+NO_DOWNLOAD = "mini"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One set of weights: what the user calls it, its file, and the file's SHA-256."""
+
+    name: str
+    path: Path
+    sha256: str
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, read once for as long as it stays the same."""
+    found = path.stat()
+    return _sha256(path, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(32)
+def _sha256(path: Path, size: int, modified: int) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+class LoadedModel(Protocol):
+    """A network in memory, ready to embed."""
+
+    def embed(self, pixels: np.ndarray) -> np.ndarray:
+        """Vectors (n × dimensions float32) of n × size × size × 3 uint8 RGB pictures."""
+
+
+@runtime_checkable
+class EmbeddingModel(Protocol):
+    """What the hook ``register_image_models`` returns a list of.
+
+    ``id`` is what ``--model`` takes, ``dimensions`` the width of a vector,
+    ``input_size`` the side of the square it sees, ``description`` one line.
+    """
+
+    id: str
+    dimensions: int
+    input_size: int
+    description: str
+
+    def weights_here(self, name: str | None = None) -> bool:
+        """Are the weights on this machine already? Must not import torch."""
+
+    def find_weights(self, name: str | None = None, *, progress: bool = False) -> Weights:
+        """The weights called ``name`` (None: the model's own), downloaded if need be.
+
+        Raises :class:`ModelError` where they cannot be had.
+        """
+
+    def load(self, weights: Weights, device: str = "auto", precision: str = "auto") -> LoadedModel:
+        """Build the network on a device: ``auto``, ``cpu``, ``cuda`` or ``mps``."""
