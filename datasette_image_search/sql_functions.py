@@ -24,7 +24,10 @@ Remembered = Callable[[str, str], "object"]
 
 
 def register(conn: sqlite3.Connection, remembered: Remembered | None = None) -> None:
-    """Add the functions to ``conn``; ``remembered`` knows a server's uploaded pictures."""
+    """Add the functions to ``conn``; ``remembered`` knows a server's uploaded pictures.
+
+    They keep ``conn`` alive: close it when you are done, or it stays open to the end.
+    """
 
     def similar_images(table, id, k=None):
         collection = _open(conn, table)

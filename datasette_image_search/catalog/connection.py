@@ -13,23 +13,26 @@ PATIENCE_SECONDS = 10
 
 
 def connect(path: Path | str, *, write: bool = False) -> sqlite3.Connection:
-    """Open a database that must exist; read-only unless ``write``.
+    """Open a database that must exist; for reading alone unless ``write``.
 
     Raises :class:`NotFound` for no such file, :class:`CatalogError` for another kind.
     """
     path = Path(path)
     if not path.is_file():
         raise NotFound(f"there is no database {str(path)!r}.")
-    mode = "rw" if write else "ro"
     with plainly(path):
         conn = sqlite3.connect(
-            f"{path.resolve().as_uri()}?mode={mode}",
+            # For reading too: what a killed writer left half done can be rolled back only by
+            # one who may write. SQLite opens a file that is read-only as such by itself.
+            f"{path.resolve().as_uri()}?mode=rw",
             uri=True,
             timeout=PATIENCE_SECONDS,
             isolation_level=None,
             check_same_thread=False,
         )
         conn.execute("select count(*) from sqlite_master")
+        if not write:
+            conn.execute("pragma query_only = on")
     return conn
 
 

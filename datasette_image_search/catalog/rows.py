@@ -97,17 +97,30 @@ class Rows:
         return self.conn.execute(query, key).fetchone() or (None, None)
 
     def with_pictures(
-        self, ids: list[int], where: str | None = None, parameters: dict | None = None
+        self, ids: list[int], most: int, where: str | None = None, parameters: dict | None = None
     ) -> list[tuple[int, tuple]]:
-        """(picture id, key) of the rows that are there and have one of ``ids``."""
+        """(picture id, key) of the rows that are there and have one of ``ids``.
+
+        In the order of keys, at most ``most`` of a picture: a thousand rows may share a
+        "no photo yet".
+        """
+        keys = ", ".join(self._own_keys)
+        named = [f"{own} as image_search_own{i}" for i, own in enumerate(self._own_keys)]
+        names = ", ".join(f"image_search_own{i}" for i in range(len(named)))
+        picture = f"{self._rows}.image_search_picture"
         query = (
-            f"select {self._rows}.image_search_picture, {', '.join(self._own_keys)} "
+            f"select image_search_of, {names} from ("
+            f"select {picture} as image_search_of, {', '.join(named)}, row_number() over "
+            f"(partition by {picture} order by {keys}) as image_search_number "
             f"from {self._rows} join {self._table} on {self._join} "
-            f"where {self._rows}.image_search_picture in "
-            f"(select value from json_each(:image_search_ids)){_and(where)} "
-            f"order by {', '.join(self._own_keys)}"
+            f"where {picture} in (select value from json_each(:image_search_ids)){_and(where)}"
+            f") where image_search_number <= :image_search_most order by {names}"
         )
-        values = {**(parameters or {}), "image_search_ids": json.dumps(ids)}
+        values = {
+            **(parameters or {}),
+            "image_search_ids": json.dumps(ids),
+            "image_search_most": most,
+        }
         return [(row[0], tuple(row[1:])) for row in self.conn.execute(query, values).fetchall()]
 
     def picture_ids(self, where: str | None = None, parameters: dict | None = None) -> np.ndarray:

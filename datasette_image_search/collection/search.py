@@ -133,7 +133,7 @@ class Collection:
         wanted = k + _SLACK if where is None else _FILTERED_SLACK * (k + _SLACK)
         while True:
             neighbours = self.index.search(queries, wanted)[0]
-            matches = self._rows_of(neighbours, where, parameters, without)
+            matches = self._rows_of(neighbours, k, where, parameters, without)
             if len(matches) >= k or len(neighbours.ids) < wanted:
                 return matches[:k]
             if where is not None:
@@ -142,11 +142,12 @@ class Collection:
         # A narrow filter: search among its pictures alone, one more for the row itself.
         allowed = self.rows.picture_ids(where, parameters)
         neighbours = self.index.search(queries, k + 1, allowed)[0]
-        return self._rows_of(neighbours, where, parameters, without)[:k]
+        return self._rows_of(neighbours, k, where, parameters, without)[:k]
 
-    def _rows_of(self, neighbours: Neighbours, where, parameters, without) -> list[Match]:
+    def _rows_of(self, neighbours: Neighbours, k, where, parameters, without) -> list[Match]:
         rows = defaultdict(list)
-        for picture, key in self.rows.with_pictures(neighbours.ids.tolist(), where, parameters):
+        ids = neighbours.ids.tolist()
+        for picture, key in self.rows.with_pictures(ids, k + 1, where, parameters):
             if key != without:
                 rows[picture].append(key)
         matches: list[Match] = []
