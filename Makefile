@@ -31,7 +31,10 @@ $(VENV1)/ready: $(VENV)/ready
 
 demo: $(VENV)/ready
 	$(VENV)/bin/python -m demo.build $(SHOP)
+	@# Newer weights of mini make other vectors.
+	test $(SHOP)/embedded -nt datasette_image_search/models/mini.pt || $(EMBED) --replace
 	$(EMBED)
+	touch $(SHOP)/embedded
 	$(VENV)/bin/datasette serve $(SHOP)/shop.db -m demo/metadata.json --host $(HOST) --port $(PORT)
 
 test: lint test-0.65 test-1.0
