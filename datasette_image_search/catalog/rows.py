@@ -262,13 +262,13 @@ class Rows:
         row = self.conn.execute(f"select {column} from {self._table} where {test}", key).fetchone()
         return bytes(row[0]) if row and isinstance(row[0], bytes) else b""
 
-    def shows(self, id: int, sha256: str) -> bool | None:
-        """Has the catalog a thumbnail of a picture? None where it does not know it."""
+    def shows(self, id: int, sha256: str) -> int | None:
+        """1 where the catalog has a thumbnail of a picture, 0 where not, None if unknown."""
         query = (
             "select thumbnail is not null from image_search_pictures where id = ? and sha256 = ?"
         )
         row = self.conn.execute(query, (id, sha256)).fetchone()
-        return row and bool(row[0])
+        return row and row[0]
 
     # -- writing ----------------------------------------------------------------
 

@@ -45,9 +45,6 @@ class Bar:
                 err=True,
             )
 
-    def note(self, text: str) -> None:
-        click.echo(text, err=True)
-
     def close(self) -> None:
         if self._bar is not None:
             self._bar.__exit__(None, None, None)

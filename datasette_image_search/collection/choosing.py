@@ -35,8 +35,8 @@ class EmbedOptions:
     allow_private_urls: bool = False
 
 
-def collection_for(conn, database: Path, name: str, options: EmbedOptions, extra, progress):
-    """The collection to embed into, made if need be, and its model."""
+def collection_for(conn, database: Path, name: str, options: EmbedOptions, extra):
+    """The collection to embed into, made if need be, its model and its weights."""
     record = catalog.find(conn, options.collection or name)
     asked = options.collection
     if record is not None and asked and record.name.lower() != asked.lower():
@@ -81,7 +81,7 @@ def collection_for(conn, database: Path, name: str, options: EmbedOptions, extra
     with catalog.transaction(conn):
         if old is not None:
             catalog.drop(conn, old)
-        return catalog.insert(conn, record, table), model
+        return catalog.insert(conn, record, table), model, weights
 
 
 def _as_before(conn, record: CollectionRecord, options: EmbedOptions) -> EmbedOptions:
@@ -171,7 +171,7 @@ def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, 
         with catalog.transaction(conn):
             catalog.update(conn, record.id, **changes)
         record = replace(record, **changes)
-    return record, model
+    return record, model, weights
 
 
 def _weights_name(conn, asked: str | None, weights: models.Weights) -> str:

@@ -17,7 +17,6 @@ from ..errors import NotFound
 from ..sources import Sources, is_url
 from ..vector_index import SidecarWriter
 from .choosing import EmbedOptions, collection_for
-from .query_pictures import weights_argument
 from .reading import Read, Reader
 from .search import identity_of
 
@@ -49,13 +48,11 @@ class Progress(Protocol):
 
     def start(self, total: int) -> None: ...
     def advance(self, rows: int) -> None: ...
-    def note(self, text: str) -> None: ...
 
 
 class Silent:
     def start(self, total: int) -> None: ...
     def advance(self, rows: int) -> None: ...
-    def note(self, text: str) -> None: ...
 
 
 def embed(
@@ -75,12 +72,12 @@ def embed(
     try:
         with catalog.plainly(database):
             catalog.prepare(conn)
-            record, model = collection_for(
-                conn, Path(database), table, options, extra_models, progress
+            record, model, weights = collection_for(
+                conn, Path(database), table, options, extra_models
             )
             path = record.sidecar_path(conn)
             with SidecarWriter(path, identity_of(record), record.index_kind) as index:
-                return _Embedding(conn, record, model, index, options, progress).run()
+                return _Embedding(conn, record, model, weights, index, options, progress).run()
     finally:
         conn.close()
 
@@ -91,10 +88,11 @@ def embed(
 class _Embedding:
     """One run: rows are read and decoded by threads, embedded and written down here."""
 
-    def __init__(self, conn, record: CollectionRecord, model, index, options, progress):
+    def __init__(self, conn, record: CollectionRecord, model, weights, index, options, progress):
         self.conn = conn
         self.record = record
         self.model = model
+        self.weights = weights
         self.index = index
         self.options = options
         self.progress = progress
@@ -137,9 +135,12 @@ class _Embedding:
     def _is_known(self, id: int, digest: str) -> bool:
         """Are both the vector of a picture there and what the catalog keeps of it?"""
         with self._looking_lock:
-            has_thumbnail = Rows(self._looking, self.record).shows(id, digest)
-        complete = has_thumbnail or (has_thumbnail is False and not self.options.thumbnails)
-        return complete and bool(self.index.contains([id])[0])
+            shown = Rows(self._looking, self.record).shows(id, digest)
+        return self._is_complete(shown) and bool(self.index.contains([id])[0])
+
+    def _is_complete(self, shown: int | None) -> bool:
+        """Has the catalog all that is wanted of a picture? ``shown`` as in Candidate."""
+        return shown is not None and bool(shown or not self.options.thumbnails)
 
     def _blob(self, candidate: Candidate) -> bytes | None:
         return self.rows.blob(candidate.key) if candidate.value is None else None
@@ -151,7 +152,7 @@ class _Embedding:
         embedded = self.index.contains(ids)
         changed = []
         for row, has_vector in zip(page, embedded):
-            known = has_vector and (row.shown or (row.shown == 0 and not self.options.thumbnails))
+            known = has_vector and self._is_complete(row.shown)
             same = known and row.error is None and row.value == row.source
             if same and row.value and self.sources.unchanged(row.value, row.fingerprint):
                 self.summary.unchanged += 1
@@ -216,10 +217,8 @@ class _Embedding:
     def _network(self) -> models.LoadedModel:
         """Loaded with the first picture that needs it: while it loads, threads read on."""
         if self._loaded is None:
-            folder = Path(catalog.database_path(self.conn)).parent
-            name = self.options.weights or weights_argument(self.record.weights_name, folder)
-            weights = self.model.find_weights(name)
-            self._loaded = self.model.load(weights, self.options.device, self.options.precision)
+            options = self.options
+            self._loaded = self.model.load(self.weights, options.device, options.precision)
         return self._loaded
 
     def _write_down(self) -> None:

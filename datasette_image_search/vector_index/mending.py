@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from ..errors import Busy, SidecarError, SidecarMissing
+from ..errors import SidecarError, SidecarMissing
 from . import base_file, journal
 from .identity import Identity
-from .sidecar import journal_path, lock_path
+from .lock import hold
+from .sidecar import journal_path
 
 
 def problems(path: Path, identity: Identity) -> list[str]:
@@ -36,11 +35,8 @@ def mend(path: Path, identity: Identity) -> list[str]:
 
     Nothing is deleted: a damaged file gets the ending ``-damaged``.
     """
-    try:
-        with FileLock(lock_path(path), timeout=0):
-            return [*_mend_base(path, identity), *_mend_journal(path, identity)]
-    except Timeout:
-        raise Busy(f"{path.name} is being written: wait until that has finished.") from None
+    with hold(path):
+        return [*_mend_base(path, identity), *_mend_journal(path, identity)]
 
 
 def _mend_base(path: Path, identity: Identity) -> list[str]:

@@ -13,22 +13,18 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 
-from ..errors import Busy, SidecarError, SidecarMissing
+from ..errors import SidecarError, SidecarMissing
 from . import base_file, engine, journal
 from .base import Base
 from .identity import Identity
+from .lock import hold
 from .snapshot import Neighbours, Snapshot, normalised
 from .tail import Tail
 
 
 def journal_path(path: Path) -> Path:
     return path.with_name(path.name + "-journal")
-
-
-def lock_path(path: Path) -> Path:
-    return path.with_name(path.name + "-lock")
 
 
 class Sidecar:
@@ -156,14 +152,9 @@ class SidecarWriter(Sidecar):
     def __init__(self, path: Path, identity: Identity, index: str = "auto"):
         self._kind = index
         path = Path(path)
-        self._process_lock = FileLock(lock_path(path), timeout=0)
         self._journal: journal.JournalWriter | None = None
+        self._process_lock = hold(path).lock
         try:
-            self._process_lock.acquire()
-        except Timeout:
-            raise Busy(_held_by(path)) from None
-        try:
-            lock_path(path).write_text(str(os.getpid()))
             super().__init__(path, identity)
             self._journal = journal.JournalWriter(journal_path(self.path), identity, self._tail.end)
         except BaseException:
@@ -235,14 +226,6 @@ class SidecarWriter(Sidecar):
             self._journal.clear()
             base = base_file.read(self.path, self.identity)
             self._replay(Tail(base, self.identity.dimensions), [])
-
-
-def _held_by(path: Path) -> str:
-    try:
-        holder = f"process {int(lock_path(path).read_text())}"
-    except (OSError, ValueError):
-        holder = "another process"
-    return f"{path.name} is being written by {holder}: wait until it has finished."
 
 
 def _stamp(path: Path) -> tuple | None:
