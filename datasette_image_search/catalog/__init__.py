@@ -16,7 +16,8 @@ from .collections import (
     update,
 )
 from .connection import connect, plainly, prepare, transaction
-from .rows import Candidate, Outcome, Picture, Rows, drop_unused_pictures
+from .rows import Rows
+from .rows_writer import Candidate, Outcome, Picture, RowsWriter, drop_unused_pictures
 from .tables import PREFIX, Table, database_name, database_path, quote, table_names
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Outcome",
     "Picture",
     "Rows",
+    "RowsWriter",
     "Table",
     "collections",
     "connect",
