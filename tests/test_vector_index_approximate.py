@@ -16,6 +16,7 @@ from datasette_image_search.vector_index import (
     Identity,
     Sidecar,
     SidecarWriter,
+    base,
     base_file,
     choose,
     journal_path,
@@ -291,3 +292,12 @@ def test_threads_search_while_a_writer_writes(path):
         thread.join()
     assert not wrong
     assert len(index) == COUNT + 480 - 12
+
+
+@pytest.mark.parametrize("scale", [2.0**-40, 0.25, 1.0, 2.0**11, 2.0**40])
+def test_every_finite_half_is_widened_exactly(scale):
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    halves = halves[np.isfinite(halves)][:, None]
+    wide = base.widened(halves, scale)
+    assert np.array_equal(wide, halves.astype(np.float32) / np.float32(scale))
+    assert np.array_equal(np.signbit(wide), np.signbit(halves))
