@@ -62,7 +62,7 @@ def _open(conn: sqlite3.Connection, table):
     # Imported here: a connection that never asks never pays for numpy and FAISS.
     from .collection import Collection
 
-    return Collection.open(conn, str(table))
+    return Collection.kept(conn, str(table))
 
 
 def _k(k) -> tuple:

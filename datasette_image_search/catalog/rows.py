@@ -22,8 +22,9 @@ class Rows:
     def __init__(self, conn: sqlite3.Connection, collection: CollectionRecord):
         self.conn = conn
         self.collection = collection
-        self._rows = schema.rows_table(collection.id)
-        self._table = quote(collection.table_name)
+        # Of this database: a temporary table of the same name is another one.
+        self._rows = f"main.{schema.rows_table(collection.id)}"
+        self._table = f"main.{quote(collection.table_name)}"
         self._keys = [schema.key_column(i) for i in range(len(collection.key_columns))]
         self._own_keys = [f"{self._table}.{quote(k)}" for k in collection.key_columns]
         pairs = zip(self._keys, self._own_keys)
@@ -88,7 +89,7 @@ class Rows:
 
     def thumbnail_of(self, key: tuple) -> bytes | None:
         query = (
-            f"select thumbnail from image_search_pictures where id = "
+            f"select thumbnail from main.image_search_pictures where id = "
             f"(select image_search_picture from {self._rows} where {self._match_key})"
         )
         row = self.conn.execute(query, key).fetchone()
@@ -98,7 +99,7 @@ class Rows:
         """(picture id, is there a thumbnail of it) of a row; (None, False) without one."""
         query = (
             "select image_search_picture, (select thumbnail is not null "
-            "from image_search_pictures where id = image_search_picture) "
+            "from main.image_search_pictures where id = image_search_picture) "
             f"from {self._rows} where {self._match_key}"
         )
         picture, thumbnail = self.conn.execute(query, key).fetchone() or (None, False)
