@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import dataclass
 
 import numpy as np
 
 from . import schema
 from .collections import CollectionRecord
 from .tables import quote
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A whole row (column → value, and ``rowid`` where that is its key) with its picture."""
+
+    key: tuple
+    values: dict
+    picture: int | None
+    has_thumbnail: bool
 
 
 class Rows:
@@ -116,6 +127,32 @@ class Rows:
             f"order by {', '.join(self._own_keys)} limit {int(most)}"
         )
         return [tuple(row) for row in self.conn.execute(query, parameters or {}).fetchall()]
+
+    def shown(self, keys: list[tuple]) -> list[Shown]:
+        """The rows of ``keys`` that are there, in that order, by one query."""
+        if not keys:
+            return []
+        own = [f"image_search_row.{quote(key)}" for key in self.collection.key_columns]
+        marks = f"(?{', ?' * len(own)})"
+        names = ", ".join(f"own{number}" for number in range(len(own)))
+        same = " and ".join(f"{column} = asked.own{i}" for i, column in enumerate(own))
+        recorded = " and ".join(f"{self._rows}.{key} = {of}" for key, of in zip(self._keys, own))
+        rowid = "image_search_row.rowid, " if self.collection.key_columns == ("rowid",) else ""
+        cursor = self.conn.execute(
+            f"with asked (number, {names}) as (values {', '.join([marks] * len(keys))}) "
+            "select asked.number, image_search_picture, thumbnail is not null, "
+            f"{rowid}image_search_row.* "
+            f"from asked cross join {self._table} as image_search_row on {same} "
+            f"left join {self._rows} on {recorded} "
+            "left join main.image_search_pictures as pictures "
+            "on pictures.id = image_search_picture order by asked.number",
+            [value for number, key in enumerate(keys) for value in (number, *key)],
+        )
+        columns = [column[0] for column in cursor.description[3:]]
+        return [
+            Shown(keys[number], dict(zip(columns, values)), picture, bool(thumbnail))
+            for number, picture, thumbnail, *values in cursor.fetchall()
+        ]
 
     def contents(self, keys: list[tuple]) -> tuple[tuple[str, ...], list[tuple]]:
         """(column names, rows) of the user's table, the rows in the order of ``keys``."""
