@@ -175,6 +175,11 @@ class Collection:
         return round(float(compare(first, second[None])[0][0]), 6)
 
 
+def as_text(value) -> str:
+    """What JSON has no form for: bytes as hexadecimal digits, as SQLite's hex() in lower case."""
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
 def check_k(k) -> int:
     """``k`` as a number from 1 to 10,000; raises :class:`UsageError`."""
     try:
