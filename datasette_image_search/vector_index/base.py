@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from ..errors import SidecarDamaged
+from .builders import Earlier
 from .engine import Clustered, Exact
 from .identity import Identity
 
@@ -31,7 +32,7 @@ class StoredVectors:
         self._dimensions = dimensions
         self._stored = stored
         self._width = dimensions * stored.itemsize
-        self._scale = scale
+        self.scale = scale
 
     def read(self, positions: np.ndarray) -> np.ndarray:
         """The vectors (n × d float32) at ``positions``."""
@@ -44,7 +45,7 @@ class StoredVectors:
             for at, position in enumerate(positions.tolist()):
                 part = room[at * width : (at + 1) * width]
                 _fill(part, self._descriptor, self._offset + position * width)
-        return widened(stored, self._scale) if self._stored == np.float16 else stored
+        return widened(stored, self.scale) if self._stored == np.float16 else stored
 
 
 def widened(halves: np.ndarray, scale: float = 1.0) -> np.ndarray:
@@ -92,6 +93,13 @@ class Base:
     kind: str
     identity: Identity
     bytes: int
+    learnt_from: int = 0
+
+    def as_earlier(self, kept: np.ndarray) -> Earlier | None:
+        """For an index to grow out of, with the vectors at ``kept`` first; None for exact."""
+        if not self.index.approximate:
+            return None
+        return Earlier(self.index, kept, self.learnt_from, self.vectors.scale)
 
     @cached_property
     def _sorted(self) -> np.ndarray:

@@ -220,18 +220,27 @@ class SidecarWriter(Sidecar):
         if self._snapshot.base is None or another or (changed and not small):
             self.save()
 
-    def save(self, kind: str | None = None) -> None:
+    def save(self, kind: str | None = None, *, learn: bool = False) -> None:
         """Write everything into a new file and put it in the old one's place.
 
-        Vectors stream from the old file and the journal's into the new one.
+        Vectors stream from the old file and the journal's into the new one, which goes on
+        with what the old index has learnt if that may still hold, unless told to ``learn``.
         """
         with self._lock:
             snapshot = self._snapshot
             places = snapshot.every_place()
             ids = snapshot.ids_at(places)
             chosen = engine.choose(kind or self._kind, len(ids), self.identity.dimensions)
+            base, earlier = snapshot.base, None
+            if base is not None and not learn:
+                earlier = base.as_earlier(places[places < len(base.ids)])
             base_file.write(
-                self.path, ids, lambda rows: snapshot.read(places[rows]), chosen, self.identity
+                self.path,
+                ids,
+                lambda rows: snapshot.read(places[rows]),
+                chosen,
+                self.identity,
+                earlier,
             )
             self._journal.clear()
             base = base_file.read(self.path, self.identity)
