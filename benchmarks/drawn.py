@@ -62,12 +62,12 @@ def ids_of(count: int) -> np.ndarray:
 # -- a shop -----------------------------------------------------------------------------
 
 
-def shop(database: Path, count: int, model: str = "resnet50") -> None:
+def shop(database: Path, count: int, model: str = "resnet50", *, thumbnails: bool = True) -> None:
     """``count`` products, each with a picture of its own, as an embed would have left them.
 
-    But for the network: vectors are drawn, and thumbnails are one of 64. The collection's
-    record names the weights of ``model``, which must be here. ``stock`` is from 0 to 999,
-    each as often as another: a filter on it keeps what share is wanted.
+    But for the network: vectors are drawn, and thumbnails are one of 64, 12 KB each. The
+    collection's record names the weights of ``model``, which must be here. ``stock`` is from
+    0 to 999, each as often as another: a filter on it keeps what share is wanted.
     """
     from datasette_image_search import catalog, models, pictures
     from datasette_image_search.collection.search import identity_of
@@ -89,7 +89,7 @@ def shop(database: Path, count: int, model: str = "resnet50") -> None:
         conn.executemany(f"insert into products values ({', '.join('?' * 10)})", _products(count))
     catalog.prepare(conn)
     ids = np.random.default_rng(4).permutation(ids_of(count))
-    thumbnails = _drawn_thumbnails(min(_THUMBNAILS, count))
+    shown = _drawn_thumbnails(_THUMBNAILS) if thumbnails else [None]
     with catalog.transaction(conn):
         record = catalog.CollectionRecord(
             id=0,
@@ -119,9 +119,7 @@ def shop(database: Path, count: int, model: str = "resnet50") -> None:
                     for row in part
                 ],
                 [
-                    catalog.Picture(
-                        int(ids[row]), f"{row:064x}", 400, 350, thumbnails[row % len(thumbnails)]
-                    )
+                    catalog.Picture(int(ids[row]), f"{row:064x}", 400, 350, shown[row % len(shown)])
                     for row in part
                 ],
             )

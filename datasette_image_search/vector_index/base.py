@@ -16,6 +16,7 @@ from .engine import Clustered, Exact
 from .identity import Identity
 
 _SEEKING = threading.Lock()
+_PREADV = getattr(os, "preadv", None)
 
 
 class StoredVectors:
@@ -42,9 +43,13 @@ class StoredVectors:
         if count > 1 and (np.diff(positions) == 1).all():
             _fill(room, self._descriptor, self._offset + int(positions[0]) * width)
         else:
+            descriptor, start = self._descriptor, self._offset
             for at, position in enumerate(positions.tolist()):
                 part = room[at * width : (at + 1) * width]
-                _fill(part, self._descriptor, self._offset + position * width)
+                offset = start + position * width
+                # Nearly always whole at once; this loop is a fifth of a search.
+                if _PREADV is None or _PREADV(descriptor, (part,), offset) != width:
+                    _fill(part, descriptor, offset)
         return widened(stored, self.scale) if self._stored == np.float16 else stored
 
 
@@ -69,8 +74,8 @@ def widened(halves: np.ndarray, scale: float = 1.0) -> np.ndarray:
 def _fill(room: memoryview, descriptor: int, offset: int) -> None:
     """Read as many bytes as there is room for; the descriptor's own place stays."""
     while len(room):
-        if hasattr(os, "preadv"):
-            read = os.preadv(descriptor, [room], offset)
+        if _PREADV is not None:
+            read = _PREADV(descriptor, (room,), offset)
         else:
             with _SEEKING:  # Windows: the place in the file is shared
                 os.lseek(descriptor, offset, os.SEEK_SET)
