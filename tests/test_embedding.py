@@ -197,7 +197,7 @@ def test_a_narrow_filter_among_many_rows_still_gives_k(tmp_path):
         catalog.Table.read(conn, "products"),
     )  # fmt: skip
     vectors = np.random.default_rng(0).normal(size=(3000, 16)).astype(np.float32)
-    rows = catalog.Rows(conn, record)
+    rows = catalog.RowsWriter(conn, record)
     with catalog.transaction(conn):
         rows.record(
             [catalog.Outcome((i,), f"{i}.png", None, i + 1) for i in range(3000)],

@@ -15,8 +15,9 @@ from .collections import (
     sidecars_of_others,
     update,
 )
-from .connection import connect, plainly, prepare, transaction
-from .rows import Candidate, Outcome, Picture, Rows, drop_unused_pictures
+from .connection import connect, plainly, prepare, state, transaction
+from .rows import Rows
+from .rows_writer import Candidate, Outcome, Picture, RowsWriter, drop_unused_pictures
 from .tables import PREFIX, Table, database_name, database_path, quote, table_names
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Outcome",
     "Picture",
     "Rows",
+    "RowsWriter",
     "Table",
     "collections",
     "connect",
@@ -45,6 +47,7 @@ __all__ = [
     "require",
     "sidecar_name",
     "sidecars_of_others",
+    "state",
     "table_names",
     "transaction",
     "update",

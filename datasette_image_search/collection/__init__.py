@@ -7,7 +7,7 @@ from .indexing import rebuild_index
 from .loading import load
 from .mending import Finding, repair, verify
 from .query_pictures import picture_vector
-from .search import DEFAULT_K, MAX_K, Collection, Match, check_k
+from .search import DEFAULT_K, MAX_K, Collection, Match, as_text, check_k
 from .status import CollectionStatus, status
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Match",
     "Progress",
     "Summary",
+    "as_text",
     "check_k",
     "embed",
     "evaluate",

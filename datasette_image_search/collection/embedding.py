@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from .. import catalog, models, pictures
-from ..catalog import Candidate, CollectionRecord, Outcome, Picture, Rows
+from ..catalog import Candidate, CollectionRecord, Outcome, Picture, RowsWriter
 from ..errors import NotFound
 from ..sources import Sources, is_url
 from ..vector_index import SidecarWriter
@@ -96,7 +96,7 @@ class _Embedding:
         self.index = index
         self.options = options
         self.progress = progress
-        self.rows = Rows(conn, record)
+        self.rows = RowsWriter(conn, record)
         self.sources = Sources(record.root_path(conn), allow_private=options.allow_private_urls)
         self.summary = Summary()
         self._batch: list[Read] = []  # decoded, waiting for the network
@@ -135,7 +135,7 @@ class _Embedding:
     def _is_known(self, id: int, digest: str) -> bool:
         """Are both the vector of a picture there and what the catalog keeps of it?"""
         with self._looking_lock:
-            shown = Rows(self._looking, self.record).shows(id, digest)
+            shown = RowsWriter(self._looking, self.record).shows(id, digest)
         return self._is_complete(shown) and bool(self.index.contains([id])[0])
 
     def _is_complete(self, shown: int | None) -> bool:
