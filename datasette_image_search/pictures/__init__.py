@@ -132,15 +132,18 @@ def decode(data: bytes, smallest_side: int = 0) -> tuple[Image.Image, tuple[int,
 
 def prepare(data: bytes, geometry: Geometry, *, thumbnail: bool = True) -> Prepared:
     """Decode once, for a model and for a thumbnail."""
-    picture, (width, height) = decode(data, wanted_side(geometry, thumbnail))
+    picture, (width, height) = decode(data, wanted_side(geometry))
     small = make_thumbnail(picture) if thumbnail else None
     return Prepared(width, height, fit(picture, geometry), small)
 
 
-def wanted_side(geometry: Geometry, thumbnail: bool) -> int:
-    """How small a picture's sides may be decoded for a model, and for a thumbnail."""
-    # Twice the size that is wanted leaves the final resize enough to average over.
-    return 2 * max(geometry.size, THUMBNAIL_SIDE if thumbnail else 0)
+def wanted_side(geometry: Geometry) -> int:
+    """How small a picture's sides may be decoded for a model and a thumbnail.
+
+    The same whether a thumbnail is made or not: a picture has one vector. What is lost
+    is measured by ``python -m benchmarks.decoding``.
+    """
+    return max(geometry.size, THUMBNAIL_SIDE)
 
 
 def fit(picture: Image.Image, geometry: Geometry) -> np.ndarray:

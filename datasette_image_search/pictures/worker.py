@@ -93,7 +93,7 @@ def _answer(kind: int, how: list, payload: bytes) -> list[bytes]:
 
 def _prepared(data: bytes, size: int, resize: int, thumbnail: bool) -> list[bytes]:
     geometry = Geometry(size, RESIZES[resize])
-    picture, (width, height) = decode(data, wanted_side(geometry, thumbnail))
+    picture, (width, height) = decode(data, wanted_side(geometry))
     small = make_thumbnail(picture) if thumbnail else b""
     pixels = fitted(picture, geometry).tobytes()
     return [ANSWER.pack(PREPARED, width, height, len(small)), pixels, small]
