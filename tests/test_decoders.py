@@ -49,8 +49,8 @@ class Struck(Decoders):
 
     signal, most_strikes = None, 99
 
-    def __init__(self, most=None, *, seconds=30):
-        super().__init__(most, seconds=seconds)
+    def __init__(self, most=None, **options):
+        super().__init__(most, **options)
         self.strikes = 0
         self._here = threading.local()
 

@@ -57,7 +57,8 @@ class Reader:
         self._geometry = geometry
         self._thumbnails = thumbnails
         self._is_known = is_known
-        self._decoders = Decoders(seconds=DECODE_SECONDS)
+        # The network's threads wait for each other: none should wait for a decoder.
+        self._decoders = Decoders(seconds=DECODE_SECONDS, niceness=5)
         # Two more, so that files are read while others are decoded.
         self._pool = ThreadPoolExecutor(self._decoders.most + 2, "image-search-read")
 

@@ -26,9 +26,9 @@ _FORMATS = frozenset(format.lower() for format in (*FORMATS, "MPO"))
 # The path is the whole of ours: what can be imported here can be imported there.
 _CODE = """
 import sys
-sys.path[:] = sys.argv[1:]
+niceness, *sys.path[:] = sys.argv[1:]
 from datasette_image_search.pictures.worker import main
-main()
+main(int(niceness))
 """
 
 
@@ -47,12 +47,14 @@ class Decoders:
     as the system can bound it), and where it takes more or crashes the decoder, that is
     a :class:`PictureError` of its own, and a new process takes the next picture.
 
-    May be asked from many threads. Processes are started when they are needed.
+    May be asked from many threads. Processes are started when they are needed, and leave
+    the processors to others as far as ``niceness`` says (where there is such a thing).
     """
 
-    def __init__(self, most: int | None = None, *, seconds: float = 30):
+    def __init__(self, most: int | None = None, *, seconds: float = 30, niceness: int = 0):
         self.most = most or min(_MOST_DECODERS, max(2, processors()))
         self._seconds = seconds
+        self._niceness = niceness
         self._places = threading.BoundedSemaphore(self.most)
         self._lock = threading.Lock()
         self._idle: list[_Decoder] = []
@@ -104,7 +106,7 @@ class Decoders:
         with self._lock:
             if self._closed:
                 raise _Failed("the decoders were closed.")
-            decoder = _Decoder()
+            decoder = _Decoder(self._niceness)
             self._all.add(decoder)
         self._watch.begin(decoder, _START_SECONDS)
         try:
@@ -159,13 +161,13 @@ class _Failed(Exception):
 class _Decoder:
     """One process, asked by one thread at a time."""
 
-    def __init__(self):
+    def __init__(self, niceness: int):
         if not sys.executable or getattr(sys, "frozen", False):
             raise DecoderError("there is no Python interpreter to decode pictures with.")
         paths = [path for path in sys.path if isinstance(path, str)]
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-W", "ignore", "-c", _CODE, *paths],
+                [sys.executable, "-W", "ignore", "-c", _CODE, str(niceness), *paths],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -37,8 +37,10 @@ PREPARED, HEADED, REFUSED = 1, 2, 3
 MEMORY_BYTES = 1536 * 2**20
 
 
-def main() -> None:
+def main(niceness: int = 0) -> None:
     """Answer requests on stdin until it ends."""
+    if niceness and hasattr(os, "nice"):
+        os.nice(niceness)
     requests = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
     # Whatever a decoder prints must not get among the answers.
