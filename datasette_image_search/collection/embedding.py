@@ -8,7 +8,6 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from ..errors import NotFound
 from ..sources import Sources, is_url
 from ..vector_index import SidecarWriter
 from .choosing import EmbedOptions, collection_for
+from .progress import Progress, Silent
 from .reading import Read, Reader
 from .search import identity_of
 
@@ -42,18 +42,6 @@ class Summary:
             f"{self.embedded} embedded, {self.reused} reused, "
             f"{self.removed} removed, {self.failed} failed"
         )
-
-
-class Progress(Protocol):
-    """Told how far it has come; the command line draws a bar."""
-
-    def start(self, total: int) -> None: ...
-    def advance(self, rows: int) -> None: ...
-
-
-class Silent:
-    def start(self, total: int) -> None: ...
-    def advance(self, rows: int) -> None: ...
 
 
 def embed(
