@@ -7,6 +7,7 @@
     ├── PictureError            the bytes are not a picture we can show
     ├── ModelError              a model is unknown, or its weights cannot be had
     ├── CatalogError            the database cannot be read or written
+    │   └── CatalogInterrupted  a killed writer's work must be undone first, and cannot be here
     ├── SidecarError            the FAISS file cannot be used
     │   ├── SidecarMissing
     │   ├── SidecarDamaged
@@ -53,6 +54,12 @@ class CatalogError(ImageSearchError):
     """The database cannot be read or written."""
 
     status = 500
+
+
+class CatalogInterrupted(CatalogError):
+    """A killed writer's work must be undone before the database is read, and cannot be here."""
+
+    status = 503
 
 
 class SidecarError(ImageSearchError):

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 import sqlite_utils
-from conftest import draw
+from conftest import draw, kill_in_mid_commit
 
 from datasette_image_search import catalog, collection
 from datasette_image_search.collection import Collection, EmbedOptions, embed, load
@@ -339,18 +339,8 @@ def test_a_database_locked_by_another_program(shop_copy, monkeypatch):
 
 
 def test_a_commit_that_a_kill_cut_short_is_rolled_back_by_readers(shop_copy):
-    code = f"""
-import os, sqlite3
-conn = sqlite3.connect({str(shop_copy / "shop.db")!r}, isolation_level=None)
-conn.execute("pragma cache_size = 1")
-conn.execute("pragma cache_spill = 1")
-conn.execute("begin immediate")
-conn.execute("update image_search_pictures set thumbnail = randomblob(20000)")
-os._exit(0)
-"""
     before = [opened(shop_copy).rows.thumbnail_of((id,)) for id in range(1, 25)]
-    subprocess.run([sys.executable, "-c", code], check=True)
-    assert (shop_copy / "shop.db-journal").exists(), "the kill came too late to leave anything"
+    kill_in_mid_commit(shop_copy / "shop.db")
     assert [opened(shop_copy).rows.thumbnail_of((id,)) for id in range(1, 25)] == before
 
 

@@ -15,7 +15,7 @@ from .collections import (
     sidecars_of_others,
     update,
 )
-from .connection import connect, plainly, prepare, transaction
+from .connection import connect, is_interrupted, plainly, prepare, roll_back, transaction
 from .rows import Candidate, Outcome, Picture, Rows, drop_unused_pictures
 from .tables import PREFIX, Table, database_name, database_path, quote, table_names
 
@@ -37,12 +37,14 @@ __all__ = [
     "folder_of",
     "free_sidecar_name",
     "insert",
+    "is_interrupted",
     "plainly",
     "portable",
     "prepare",
     "quote",
     "remember_folder",
     "require",
+    "roll_back",
     "sidecar_name",
     "sidecars_of_others",
     "table_names",
