@@ -29,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import SidecarDamaged
+from ..errors import SidecarDamaged, SidecarMismatch
 from .identity import Identity
 
 _HEADER = struct.Struct("<4sIII")
@@ -84,8 +84,15 @@ def read(path: Path, identity: Identity, start: int = 0) -> Iterator[Record]:
             raw = file.read(HEADER_BYTES)
             kind, count, width, checksum = _HEADER.unpack(raw[: _HEADER.size])
             (check,) = _CHECK.unpack(raw[_HEADER.size :])
-            if kind not in _KINDS or check != zlib.crc32(raw[: _HEADER.size]):
+            if check != zlib.crc32(raw[: _HEADER.size]):
                 raise _damaged(path, position, "a record's header")
+            if kind not in _KINDS:
+                raise SidecarMismatch(
+                    f"{path.name} has a record of kind {kind!r} at byte {position}; this version "
+                    "of datasette-image-search reads "
+                    f"{', '.join(repr(known) for known in _KINDS)}: use the version that wrote "
+                    "it, or run 'datasette image-search repair' on the database and embed again."
+                )
             if kind != b"IDN1" and width not in (0, identity.dimensions):
                 raise _damaged(path, position, "a record's width")
             length = count if kind == b"IDN1" else count * (8 + 4 * width)

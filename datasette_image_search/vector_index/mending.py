@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from ..errors import SidecarError, SidecarMissing
-from . import base_file, journal
+from . import base_file, journal, salvage
 from .identity import Identity
 from .lock import hold
 from .sidecar import journal_path
@@ -42,11 +42,23 @@ def mend(path: Path, identity: Identity) -> list[str]:
 def _mend_base(path: Path, identity: Identity) -> list[str]:
     try:
         base_file.read(path, identity, thorough=True)
+        return []
     except SidecarMissing:
-        pass
+        return []
     except SidecarError as error:
-        return [f"{error.args[0].partition(':')[0]}: {_set_aside(path)}."]
-    return []
+        said = error.args[0].partition(":")[0]
+    try:
+        kept = salvage.whole_vectors(path, identity)
+    except SidecarError:  # nothing is known of what is in it
+        return [f"{said}: {_set_aside(path)}."]
+    aside = _set_aside(path)
+    if len(kept.ids):
+        try:
+            base_file.write(path, kept.ids, kept.read, kept.kind, identity)
+        except BaseException:
+            os.replace(_aside(path), path)  # a full disk: another time there may be room
+            raise
+    return [f"{said}: {len(kept.ids):,} of {kept.count:,} vectors were kept, {aside}."]
 
 
 def _mend_journal(path: Path, identity: Identity) -> list[str]:
@@ -71,6 +83,9 @@ def _mend_journal(path: Path, identity: Identity) -> list[str]:
 
 
 def _set_aside(path: Path) -> str:
-    aside = path.with_name(f"{path.name}-damaged")
-    os.replace(path, aside)
-    return f"it is now {aside.name}"
+    os.replace(path, _aside(path))
+    return f"it is now {_aside(path).name}"
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f"{path.name}-damaged")
