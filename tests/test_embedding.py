@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +16,11 @@ import sqlite_utils
 from conftest import draw, kill_in_mid_commit
 
 from datasette_image_search import catalog, collection
-from datasette_image_search.collection import Collection, EmbedOptions, embed, load
+from datasette_image_search.collection import Collection, EmbedOptions, embed, load, verify
 from datasette_image_search.errors import CatalogError, NotFound, SidecarMissing, UsageError
+from datasette_image_search.models.mini_model import MiniModel
+from datasette_image_search.models.torchvision_zoo import ZooModel
+from datasette_image_search.vector_index import SidecarWriter
 
 SMALL = EmbedOptions(model="resnet18")
 
@@ -255,6 +259,53 @@ def test_replace_keeps_what_is_not_asked_for(shop_copy):
     record = opened(shop_copy, "other").record
     assert (record.model, record.metric, record.resize) == ("mini", "l2", "pad")
     assert record.table_name == "products"
+
+
+@pytest.mark.parametrize("model", ["mini", "resnet18"])
+@pytest.mark.parametrize("moment", ["before", "commit", "base gone", "journal gone"])
+def test_replace_is_killed_and_nothing_is_half(shop_copy, torch_home, monkeypatch, model, moment):
+    """The moments at which the catalog and the files disagree, one after the other."""
+    database, sidecar = shop_copy / "shop.db", shop_copy / "shop.products.faiss"
+    expected = opened(shop_copy).similar_to_row((1,), 5)
+    with SidecarWriter(sidecar, opened(shop_copy).index.identity) as index:
+        index.add(np.array([5]), np.ones((1, 512)))  # a journal is there too
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_, **__):
+        raise Killed
+
+    unlink, deleted = Path.unlink, []
+
+    def unlink_until_killed(path, missing_ok=False):
+        if path.name.startswith(sidecar.name):
+            if len(deleted) == ["commit", "base gone", "journal gone"].index(moment):
+                raise Killed
+            deleted.append(path)
+        unlink(path, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        if moment == "before":
+            patched.setattr(catalog, "insert", die)
+        elif moment == "journal gone":
+            patched.setattr(MiniModel, "load", die)
+            patched.setattr(ZooModel, "load", die)
+        else:
+            patched.setattr(Path, "unlink", unlink_until_killed)
+        embed(database, "products", EmbedOptions(model=model, replace=True))
+    found = opened(shop_copy)
+    if moment == "before":
+        assert found.similar_to_row((1,), 5) == expected
+        return
+    assert found.record.model == model
+    assert found.similar_to_row((1,), 5) == []
+    assert all(finding.sound for finding in verify(found.conn))
+    embed(database, "products")
+    assert found.similar_to_row((1,), 30) == opened(shop_copy).similar_to_row((1,), 30)
+    assert len(found.similar_to_row((1,), 30)) == 23
+    if model == "resnet18":
+        assert found.similar_to_row((1,), 5) == expected
 
 
 def test_a_run_of_rows_without_work_does_not_drop_the_waiting_batch(shop_copy):

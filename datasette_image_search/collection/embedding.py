@@ -15,7 +15,7 @@ from .. import catalog, models, pictures
 from ..catalog import Candidate, CollectionRecord, Outcome, Picture, Rows
 from ..errors import NotFound
 from ..sources import Sources, is_url
-from ..vector_index import SidecarWriter
+from ..vector_index import SidecarWriter, mend
 from .choosing import EmbedOptions, collection_for
 from .reading import Read, Reader
 from .search import identity_of
@@ -75,8 +75,10 @@ def embed(
             record, model, weights = collection_for(
                 conn, Path(database), table, options, extra_models
             )
-            path = record.sidecar_path(conn)
-            with SidecarWriter(path, identity_of(record), record.index_kind) as index:
+            path, identity = record.sidecar_path(conn), identity_of(record)
+            if Rows(conn, record).is_empty():
+                mend(path, identity)  # what lies there may be left of another collection
+            with SidecarWriter(path, identity, record.index_kind) as index:
                 return _Embedding(conn, record, model, weights, index, options, progress).run()
     finally:
         conn.close()

@@ -10,8 +10,8 @@ import numpy as np
 
 from .. import catalog
 from ..catalog import CollectionRecord, Rows, Table
-from ..errors import CatalogError, NotFound, UsageError
-from ..vector_index import Identity, Neighbours, compare
+from ..errors import CatalogError, NotFound, SidecarError, UsageError
+from ..vector_index import EmptySidecar, Identity, Neighbours, compare
 from .opened import opened_sidecar
 
 DEFAULT_K = 10
@@ -74,8 +74,14 @@ class Collection:
     @property
     def index(self):
         """The sidecar (:class:`~datasette_image_search.vector_index.Sidecar`)."""
-        path = self.record.sidecar_path(self.conn)
-        return opened_sidecar(path, identity_of(self.record))
+        path, identity = self.record.sidecar_path(self.conn), identity_of(self.record)
+        try:
+            return opened_sidecar(path, identity)
+        except SidecarError:
+            if not self.rows.is_empty():
+                raise
+            # An embed has just begun, or was killed then: nothing is lost that was there.
+            return EmptySidecar(path, identity)
 
     # -- rows -------------------------------------------------------------------
 

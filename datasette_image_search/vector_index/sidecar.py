@@ -135,6 +135,13 @@ class Sidecar:
         return self.refresh().search(queries, k, allowed)
 
 
+class EmptySidecar(Sidecar):
+    """A collection's vectors while there are none; it looks at no file."""
+
+    def refresh(self) -> Snapshot:
+        return self._snapshot
+
+
 class SidecarWriter(Sidecar):
     """A sidecar that one process at a time may change: ``add``, ``remove``, ``save``.
 
