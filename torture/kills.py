@@ -1,0 +1,145 @@
+"""embed killed at random moments, while a server answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from datasette_image_search import catalog
+from datasette_image_search.errors import NotFound
+
+from .asking import K, PAGE, Visitor
+from .figures import Figure, Said, at_most, exactly, none_of
+from .processes import Server, kill_session, left_over
+from .shop import BATCH, HOME, Truth, differences, embed, make, open_collection
+
+PICTURES = 500
+RUN_SECONDS = 120  # none takes longer undisturbed
+
+
+def kills(folder: Path, size: float) -> list[Figure]:
+    """100 kills in rounds: each round embeds everything anew (--replace) to the end."""
+    wanted, say, chance = max(3, round(100 * size)), Said("kills"), random.Random(1)
+    database = make(folder / "shop", PICTURES)
+    (folder / "truth").mkdir()
+    shutil.copy(database, folder / "truth/shop.db")
+    truth = Truth(folder / "truth/shop.db")
+    embed(truth.database, "--root", str(database.parent))
+    # The first round has nothing that could stay searchable; the others replace it.
+    run = _Run(database, truth, chance)
+    with Server(database) as server:
+        finished = run.round(server, 5, replace=False)
+        visitor = Visitor(server, truth, ["json", "sql", "page", "table"], 2, set, pause=0.02)
+        visitor.start()
+        while run.kills < wanted:
+            finished += run.round(server, min(12, wanted - run.kills), replace=True)
+            say(f"{run.kills} kills, {finished} rounds")
+        visitor.stop()
+        visitor.join()
+        answers = sum(visitor.answers.values())
+    return [
+        Figure("kills, of the process alone or of its whole group", f"{run.kills}", True),
+        Figure("left the catalog's commit half done", f"{run.interrupted}"),
+        Figure("runs that came to their end between", f"{finished}", finished > 0),
+        none_of("rows, vectors and matches other than undisturbed", run.wrong_ends),
+        at_most("rows that one kill cost", run.most_lost, BATCH + 2),
+        none_of("processes left over", run.left),
+        none_of("wrong answers after a kill, by the rows then finished", run.wrong, run.asked),
+        none_of("wrong answers or failures of the server meanwhile", visitor.faults, answers),
+        exactly("lock files, partial files or journals left", _litter(database), []),
+    ]
+
+
+class _Run:
+    def __init__(self, database: Path, truth: Truth, chance: random.Random):
+        self.database, self.truth, self.chance = database, truth, chance
+        self.kills = self.interrupted = self.most_lost = self.asked = 0
+        self.wrong: list[str] = []
+        self.wrong_ends: list[str] = []
+        self.left: list[int] = []
+
+    def round(self, server: Server, kills: int, replace: bool) -> int:
+        """Kill a run and start again, at most so often, until one comes to its end; 1."""
+        last = self.kills + kills
+        while True:
+            options = {"model": "mini", "column": "picture", "batch_size": BATCH}
+            options["replace"] = replace
+            if not self._killed(options, spare=self.kills >= last):
+                self.wrong_ends += differences(self.database, self.truth)
+                self._ask(server, set(self.truth.embedded))
+                return 1
+            replace = False
+            self._after_a_kill(server)
+
+    def _killed(self, options: dict, spare: bool) -> bool:
+        """Start a run and kill it; False where it was quicker, or is to be spared."""
+        command = [sys.executable, "-m", "torture.embedding", self.database, json.dumps(options)]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, cwd=HOME, start_new_session=True
+        )
+        began = time.monotonic()
+        early = self.chance.random() < 0.1  # while it starts, or makes ready
+        taken = b"" if early else process.stdout.read(1)
+        moment = self.chance.uniform(0, 2.5 if early else 1.2)
+        if not early:
+            began = time.monotonic()
+        try:
+            left = moment - (time.monotonic() - began)
+            process.wait(RUN_SECONDS if spare else max(0.0, left))
+        except subprocess.TimeoutExpired:
+            group = self.chance.random() < 0.5
+            if group:
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
+            process.wait()
+        taken += process.stdout.read()
+        process.stdout.close()
+        self.left += left_over(process.pid)
+        kill_session(process.pid)
+        if process.returncode == 0:
+            return False
+        if process.returncode != -signal.SIGKILL:
+            raise RuntimeError(f"embed ended with exit code {process.returncode}")
+        self.kills += 1
+        self._taken = taken.count(b".")
+        return True
+
+    def _after_a_kill(self, server: Server) -> None:
+        self.interrupted += catalog.is_interrupted(self.database)
+        status, _ = server.client.get(f"{PAGE}.json?_similar=1")
+        if status != 200 and not (status == 404 and self.kills < 3):
+            self.wrong.append(f"status {status} after a kill")
+        try:
+            collection = open_collection(self.database)
+        except NotFound:
+            return  # killed before there was a collection
+        rows = Truth(self.database).rows
+        known = {row for row, (_, picture, _) in rows.items() if picture is not None}
+        pictures = [rows[row][1] for row in known]
+        if not collection.index.contains(pictures).all():
+            self.wrong.append("a row has a picture whose vector is not there")
+        collection.conn.close()
+        self.most_lost = max(self.most_lost, self._taken - len(rows))
+        self._ask(server, known)
+
+    def _ask(self, server: Server, known: set[int]) -> None:
+        for row in self.chance.sample(sorted(known), min(3, len(known))):
+            status, answer = server.client.json(f"{PAGE}.json?_similar={row}&_size={K}")
+            matches = [(found["id"], found["_score"]) for found in answer.get("rows", [])]
+            fault = self.truth.wrong(row, matches, K, known)
+            if status != 200 or fault or not {found for found, _ in matches} <= known:
+                self.wrong.append(fault or f"status {status}: {answer.get('error')}")
+            self.asked += 1
+
+
+def _litter(database: Path) -> list[str]:
+    kept = {"shop.db", "pictures", "shop.products.faiss", "shop.products.faiss-lock"}
+    return sorted(path.name for path in database.parent.iterdir() if path.name not in kept)
