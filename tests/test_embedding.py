@@ -17,6 +17,7 @@ from conftest import draw, kill_in_mid_commit
 
 from datasette_image_search import catalog, collection
 from datasette_image_search.collection import Collection, EmbedOptions, embed, load, verify
+from datasette_image_search.collection.opened import _sidecars
 from datasette_image_search.errors import CatalogError, NotFound, SidecarMissing, UsageError
 from datasette_image_search.models.mini_model import MiniModel
 from datasette_image_search.models.torchvision_zoo import ZooModel
@@ -298,6 +299,9 @@ def test_replace_is_killed_and_nothing_is_half(shop_copy, torch_home, monkeypatc
     if moment == "before":
         assert found.similar_to_row((1,), 5) == expected
         return
+    # As a server that had the sidecar open all along sees it, and as a new one does.
+    assert found.vector_of((1,)) is None and not found.index.contains([1])[0]
+    _sidecars._values.clear()
     assert found.record.model == model
     assert found.similar_to_row((1,), 5) == []
     assert all(finding.sound for finding in verify(found.conn))

@@ -17,12 +17,16 @@ from .processes import datasette_version
 
 CHECKS = {
     "kills": "embed killed at 100 random moments, a server asked all along",
+    "writers": "two embeds at once; embeds under 32 visitors for a minute",
+    "load": "pages, JSON, SQL, thumbnails and uploads from 32 visitors for a minute",
+    "damage": "sidecars missing, cut, flipped, of another table, model and version",
 }
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser("torture", description=description,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "torture", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("checks", nargs="*", metavar="CHECK", help=", ".join(CHECKS))
     parser.add_argument("--size", type=float, default=1.0, help="1: as many as are documented")
     arguments = parser.parse_args()
@@ -38,8 +42,10 @@ def main() -> int:
         title = f"{CHECKS[name]} (`python -m torture {name}`, {seconds:.0f} s)"
         tables.append("\n".join([f"\n| {title} | | |", "|---|---|---|", *map(str, figures)]))
         print(tables[-1], flush=True)
-    print(f"\nDatasette {datasette_version()}, Python {sys.version.split()[0]}: "
-          f"{'all passed' if good else 'FAILED'}.")
+    print(
+        f"\nDatasette {datasette_version()}, Python {sys.version.split()[0]}: "
+        f"{'all passed' if good else 'FAILED'}."
+    )
     return 0 if good else 1
 
 

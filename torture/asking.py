@@ -43,10 +43,10 @@ class Visitor(threading.Thread):
         self._client = Client(server.port)
         self._truth, self._ways, self._known, self._pause = truth, ways, known, pause
         self._random = random.Random(seed)
-        self._stop = threading.Event()
+        self._done = threading.Event()
 
     def run(self) -> None:
-        while not self._stop.is_set():
+        while not self._done.is_set():
             way = self._random.choice(self._ways)
             began = time.monotonic()
             try:
@@ -57,11 +57,11 @@ class Visitor(threading.Thread):
             self.answers[way] += 1
             if fault:
                 self.faults.append(f"{way}: {fault}")
-            self._stop.wait(self._pause)
+            self._done.wait(self._pause)
         self._client.close()
 
     def stop(self) -> None:
-        self._stop.set()
+        self._done.set()
 
     def _row(self) -> int:
         return self._random.choice(self._truth.embedded)

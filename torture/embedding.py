@@ -1,32 +1,67 @@
-"""An embed that says how far it has come: a byte for each row, when it has been taken up.
+"""An embed in a process of its own that says how far it has come.
 
-    python -m torture.embedding shop.db '{"model": "mini", ...}'
+The process is forked from one that has imported everything: it starts at once, and what
+is killed is its work.
 """
 
 from __future__ import annotations
 
-import json
+import multiprocessing
 import os
-import sys
+import signal
+from contextlib import suppress
 from pathlib import Path
-
-from datasette_image_search.collection import EmbedOptions, embed
 
 from .shop import TABLE
 
+_FORKED = multiprocessing.get_context("forkserver")
+_FORKED.set_forkserver_preload(["torture.preloaded"])
 
-class Told:
+
+class Embedding:
+    """A running embed. ``taken`` is how many rows it had taken up, once it has ended."""
+
+    def __init__(self, database: Path, **options):
+        self._said, writing = _FORKED.Pipe(duplex=False)
+        self.process = _FORKED.Process(target=_embed, args=(database, options, writing))
+        self.process.start()
+        writing.close()
+        self.taken = 0
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def wait_for_start(self) -> None:
+        """Until the rows to be embedded have been counted."""
+        os.read(self._said.fileno(), 1)
+
+    def end(self, seconds: float, kill: bool, group: bool = False) -> int:
+        """Wait so long, then ``kill`` it (with its ``group``); the exit code."""
+        self.process.join(seconds)
+        if kill and self.process.exitcode is None:
+            with suppress(ProcessLookupError):
+                (os.killpg if group else os.kill)(self.pid, signal.SIGKILL)
+        self.process.join()
+        while said := os.read(self._said.fileno(), 65536):
+            self.taken += said.count(b".")
+        self._said.close()
+        return self.process.exitcode
+
+
+class _Told:
+    def __init__(self, descriptor: int):
+        self._descriptor = descriptor
+
     def start(self, total: int) -> None:
-        os.write(1, b"s")
+        os.write(self._descriptor, b"s")
 
     def advance(self, rows: int) -> None:
-        os.write(1, b"." * rows)
+        os.write(self._descriptor, b"." * rows)
 
 
-if __name__ == "__main__":
-    import torch  # noqa: F401  Loaded first, so that kills hit what comes after
+def _embed(database: Path, options: dict, writing) -> None:
+    from datasette_image_search.collection import EmbedOptions, embed
 
-    options = json.loads(sys.argv[2])
-    if "root" in options:
-        options["root"] = Path(options["root"])
-    embed(Path(sys.argv[1]), TABLE, EmbedOptions(**options), progress=Told())
+    os.setsid()
+    embed(database, TABLE, EmbedOptions(**options), progress=_Told(writing.fileno()))

@@ -76,7 +76,9 @@ class Collection:
         """The sidecar (:class:`~datasette_image_search.vector_index.Sidecar`)."""
         path, identity = self.record.sidecar_path(self.conn), identity_of(self.record)
         try:
-            return opened_sidecar(path, identity)
+            index = opened_sidecar(path, identity)
+            index.refresh()  # one that was opened before may have lost its files since
+            return index
         except SidecarError:
             if not self.rows.is_empty():
                 raise
