@@ -475,6 +475,27 @@ def test_load_does_not_take_an_unmounted_folder_for_deletions(shop_copy, tmp_pat
     assert load(database, "photos", folder, prune=True).removed == 24
 
 
+def test_load_does_not_take_a_folder_that_goes_while_it_is_read_for_deletions(
+    shop_copy, tmp_path, monkeypatch
+):
+    database, folder = tmp_path / "photos.db", shop_copy / "pictures"
+    load(database, "photos", folder)
+    listed, is_file = [], Path.is_file
+
+    def is_file_until_half(path):
+        if folder in path.parents:
+            listed.append(path)
+            if len(listed) == 18:  # so that fewer are left than look suspicious
+                folder.rename(tmp_path / "away")
+        return is_file(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "is_file", is_file_until_half)
+        with pytest.raises(NotFound, match="vanished while its folder was read"):
+            load(database, "photos", folder)
+    assert sqlite_utils.Database(database)["photos"].count == 24
+
+
 def test_load_leaves_foreign_tables_alone(shop_copy):
     with pytest.raises(UsageError, match="was not made by load"):
         load(shop_copy / "shop.db", "products", shop_copy / "pictures")

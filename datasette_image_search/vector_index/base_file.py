@@ -233,7 +233,7 @@ def read(path: Path, identity: Identity, *, thorough: bool = False) -> Base:
         except FileNotFoundError:
             raise SidecarMissing(
                 f"{path.name} is missing beside the database: put it back, or run "
-                "'datasette image-search repair' on the database."
+                "'datasette image-search embed' on the table again."
             ) from None
         with file:
             footer = read_footer(path, file)
