@@ -20,6 +20,7 @@ CHECKS = {
     "writers": "two embeds at once; embeds under 32 visitors for a minute",
     "load": "pages, JSON, SQL, thumbnails and uploads from 32 visitors for a minute",
     "damage": "sidecars missing, cut, flipped, of another table, model and version",
+    "disks": "full and closed disks, locked databases, sources that go or misbehave",
 }
 
 

@@ -63,13 +63,13 @@ class Visitor(threading.Thread):
     def stop(self) -> None:
         self._done.set()
 
-    def _row(self) -> int:
-        return self._random.choice(self._truth.embedded)
+    def _row(self, known: set[int]) -> int:
+        return self._random.choice(sorted(known) or self._truth.embedded)
 
     # Each way asks once; it returns what is wrong with the answer, or None.
 
     def _json(self, known: set[int]) -> str | None:
-        row = self._row()
+        row = self._row(known)
         status, body = self._client.get(f"{PAGE}.json?_similar={row}&_size={K}")
         if status != 200:
             return _status(status, body)
@@ -77,7 +77,7 @@ class Visitor(threading.Thread):
         return self._truth.wrong(row, matches, K, known)
 
     def _sql(self, known: set[int]) -> str | None:
-        row = self._row()
+        row = self._row(known)
         sql = f"select similar_images('{TABLE}', {row}, {K}) as found"
         status, body = self._client.get(f"{QUERY}?_shape=array&sql={quote(sql)}")
         if status != 200:
@@ -87,7 +87,7 @@ class Visitor(threading.Thread):
         return self._truth.wrong(row, matches, K, known)
 
     def _page(self, known: set[int]) -> str | None:
-        status, body = self._client.get(f"{PAGE}?_similar={self._row()}&category=kind+3")
+        status, body = self._client.get(f"{PAGE}?_similar={self._row(known)}&category=kind+3")
         return None if status == 200 else _status(status, body)
 
     def _start(self, known: set[int]) -> str | None:
@@ -95,18 +95,18 @@ class Visitor(threading.Thread):
         return None if status == 200 else _status(status, body)
 
     def _table(self, known: set[int]) -> str | None:
-        status, body = self._client.get(f"/shop/{TABLE}?_size=20&_next={self._row()}")
+        status, body = self._client.get(f"/shop/{TABLE}?_size=20&_next={self._row(known)}")
         return None if status == 200 else _status(status, body)
 
     def _thumbnail(self, known: set[int]) -> str | None:
-        row = self._random.choice(sorted(known)) if known else self._row()
+        row = self._row(known)
         status, body = self._client.get(f"{PAGE}/thumbnail/{row}")
         if status == 200 and known and not body.startswith(b"\xff\xd8"):
             return "no JPEG"
         return None if status == 200 or not known else _status(status, body)
 
     def _upload(self, known: set[int]) -> str | None:
-        row = self._row()
+        row = self._row(known)
         picture = (self._truth.database.parent / picture_of(row - (row % 25 == 24))).read_bytes()
         status, headers, body = self._client.ask_fully(
             "POST", f"{PAGE}.json?_size={K}", picture, {"Content-Type": "image/jpeg"}

@@ -55,7 +55,7 @@ def damage(folder: Path, size: float) -> list[Figure]:
 
 
 def _told(name: str, harms: list[Harm], results: list[dict]) -> list[Figure]:
-    faults = Counter(fault for result in results for fault in result.get("faults", []))
+    faults = [fault for result in results for fault in result.get("faults", [])]
     counts = Counter(result.get("opened") for result in results)
     thorough = [result for result in results if "embedded" in result]
     file = "journal" if name == "journal" else f"{name} sidecar"
@@ -108,7 +108,10 @@ def _harms(folder: Path, database: Path, name: str, size: float) -> list[Harm]:
         flipped = bytearray(raw)
         flipped[bit // 8] ^= 1 << bit % 8
         harms.append((f"bit {bit:,} flipped", bytes(flipped)))
-    return harms
+    flipped = bytearray(raw)
+    for bit in chance.sample(range(8 * len(raw)), FLIPS):
+        flipped[bit // 8] ^= 1 << bit % 8
+    return [*harms, (f"{FLIPS} bits flipped at once", bytes(flipped))]
 
 
 def _others(folder: Path, database: Path, journal: bool):
@@ -199,7 +202,7 @@ _truths: dict[Path, Truth] = {}
 def _truth(database: Path) -> Truth:
     if database not in _truths:
         truth = _truths[database] = Truth(database)
-        assert len(truth.matrix)  # read before any harm is done
+        truth.read()
     return _truths[database]
 
 
@@ -241,14 +244,17 @@ def _mended(database: Path, truth: Truth, faults: list[str]) -> dict:
     said = repair(database)
     collection = open_collection(database)
     (finding,) = verify(collection.conn)
-    if finding.problems:
+    missing = finding.missing
+    if [problem for problem in finding.problems if "' on the table again" in problem]:
+        missing = len(truth.vectors)  # nothing could be kept
+    elif finding.problems:
         faults.append(f"repair leaves {finding.problems}")
-    if finding.missing and not any("embedded again" in sentence for sentence in said):
+    if missing and not any(f"{missing} pictures" in sentence for sentence in said):
         faults.append(f"repair does not say what is missing: {said}")
     collection.conn.close()
     summary = embed_again(database, TABLE, EmbedOptions())
-    if summary.embedded != finding.missing:
-        faults.append(f"{summary.embedded} embedded, {finding.missing} missing")
+    if summary.embedded != missing:
+        faults.append(f"{summary.embedded} embedded, {missing} missing")
     faults += differences(database, truth)
     return {"embedded": summary.embedded, "of": len(truth.vectors)}
 

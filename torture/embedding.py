@@ -14,16 +14,16 @@ from pathlib import Path
 
 from .shop import TABLE
 
-_FORKED = multiprocessing.get_context("forkserver")
-_FORKED.set_forkserver_preload(["torture.preloaded"])
+FORKED = multiprocessing.get_context("forkserver")
+FORKED.set_forkserver_preload(["torture.preloaded"])
 
 
 class Embedding:
     """A running embed. ``taken`` is how many rows it had taken up, once it has ended."""
 
     def __init__(self, database: Path, **options):
-        self._said, writing = _FORKED.Pipe(duplex=False)
-        self.process = _FORKED.Process(target=_embed, args=(database, options, writing))
+        self._said, writing = FORKED.Pipe(duplex=False)
+        self.process = FORKED.Process(target=_embed, args=(database, options, writing))
         self.process.start()
         writing.close()
         self.taken = 0
@@ -35,6 +35,11 @@ class Embedding:
     def wait_for_start(self) -> None:
         """Until the rows to be embedded have been counted."""
         os.read(self._said.fileno(), 1)
+
+    def wait_for(self, rows: int) -> None:
+        """Until so many rows have been taken up, or it has ended."""
+        while self.taken < rows and (said := os.read(self._said.fileno(), rows)):
+            self.taken += said.count(b".")
 
     def end(self, seconds: float, kill: bool, group: bool = False) -> int:
         """Wait so long, then ``kill`` it (with its ``group``); the exit code."""

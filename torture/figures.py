@@ -18,7 +18,8 @@ class Figure:
 
     def __str__(self) -> str:
         mark = {True: "pass", False: "FAIL", None: ""}[self.good]
-        return f"| {self.what} | {self.value} | {mark} |"
+        value = " ".join(self.value.split()).replace("|", "\\|")
+        return f"| {self.what} | {value} | {mark} |"
 
 
 def exactly(what: str, found, expected) -> Figure:
@@ -33,7 +34,7 @@ def none_of(what: str, found: list | Counter, of: int | None = None) -> Figure:
     if count:
         shown = found.most_common(3) if isinstance(found, Counter) else list(found)[:3]
         value += ": " + "; ".join(" ".join(str(one).split())[:300] for one in shown)
-    return Figure(what, value.replace("|", "\\|"), count == 0)
+    return Figure(what, value, count == 0)
 
 
 def at_most(what: str, found: float, most: float, unit: str = "") -> Figure:

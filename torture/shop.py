@@ -87,6 +87,10 @@ class Truth:
     database: Path
     name: str = TABLE
 
+    def read(self) -> None:
+        """Remember it now, before anything is harmed."""
+        assert self.rows and len(self.matrix)
+
     @cached_property
     def rows(self) -> dict[int, tuple]:
         """Row → (source, picture, error), as the catalog has it."""
