@@ -263,6 +263,7 @@ def test_a_full_disk_takes_nothing_away(path):
     code = f"""
         import resource, numpy as np
         from pathlib import Path
+        from datasette_image_search.errors import SidecarError
         from datasette_image_search.vector_index import Identity, SidecarWriter
         import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})
         from test_vector_index import identity, vectors
@@ -273,11 +274,13 @@ def test_a_full_disk_takes_nothing_away(path):
             for start in range(100, 400, 50):
                 try:
                     index.add(ids[start:start + 50], data[start:start + 50])
-                except OSError:
+                except SidecarError as error:
+                    assert "journal cannot be written: file too large" in str(error)
                     failures += 1
             try:
                 index.save()
-            except Exception:
+            except SidecarError as error:
+                assert "faiss cannot be written: file too large" in str(error)
                 failures += 1
         print(failures)
     """
@@ -356,7 +359,7 @@ def test_a_disk_that_is_full_while_mending_takes_nothing_away(path, monkeypatch)
 
     with monkeypatch.context() as patched:
         patched.setattr(base_file.os, "fsync", full)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(SidecarError, match="faiss cannot be written: no space left"):
             mend(path, identity())
     assert path.read_bytes() == before
     assert "vectors were kept" in mend(path, identity())[0]

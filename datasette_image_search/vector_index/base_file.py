@@ -36,6 +36,7 @@ from ..errors import SidecarDamaged, SidecarError, SidecarMismatch, SidecarMissi
 from . import engine
 from .base import Base, StoredVectors
 from .identity import Identity
+from .journal import cannot_write
 
 FORMAT = 2
 MAGIC = b"dsimgsr1"
@@ -54,7 +55,8 @@ def write(path: Path, ids: np.ndarray, read: engine.Reader, kind: str, identity:
     """Replace ``path`` by a new file: written beside it, on disk, then renamed.
 
     ``read`` gives the vectors of rows (0 … n - 1, in the order of ``ids``), a few
-    thousand at a time: they are never all in memory.
+    thousand at a time: they are never all in memory. Raises :class:`SidecarError` where
+    it cannot be written; the old file is there then as before.
     """
     partial = path.with_name(f"{path.name}-partial")
     try:
@@ -86,8 +88,10 @@ def write(path: Path, ids: np.ndarray, read: engine.Reader, kind: str, identity:
             os.fsync(file.fileno())
         os.replace(partial, path)
         sync_folder(path.parent)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise cannot_write(path, error) from error
         raise
 
 

@@ -29,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import SidecarDamaged, SidecarMismatch
+from ..errors import SidecarDamaged, SidecarError, SidecarMismatch
 from .identity import Identity
 
 _HEADER = struct.Struct("<4sIII")
@@ -164,8 +164,14 @@ def _damaged(path: Path, position: int, what: str) -> SidecarDamaged:
     )
 
 
+def cannot_write(path: Path, error: OSError) -> SidecarError:
+    """What the system says about a write, as a sentence that names the file."""
+    reason = error.strerror or "the system refuses"
+    return SidecarError(f"{path} cannot be written: {reason[:1].lower()}{reason[1:]}.")
+
+
 class JournalWriter:
-    """Appends records, each on disk when the call returns.
+    """Appends records, each on disk when the call returns; else :class:`SidecarError`.
 
     ``end`` is where the last whole record ends: what a kill left behind it is cut off.
     """
@@ -190,10 +196,10 @@ class JournalWriter:
             while left:
                 left = left[self._file.write(left) :]
             os.fsync(self._file.fileno())
-        except OSError:
+        except OSError as error:
             # A record half written (a full disk) is taken back, so that the next fits.
             self._file.truncate(self._end)
-            raise
+            raise cannot_write(self._path, error) from error
         self._end += len(record)
         return self._end
 
