@@ -298,6 +298,33 @@ def test_a_full_disk_takes_nothing_away(path):
     assert len(reader) == 400
 
 
+def test_a_journal_that_has_lost_its_base_is_not_taken_for_all_there_is(path):
+    ids, data = vectors(500)
+    with SidecarWriter(path, identity()) as index:
+        index.add(ids[:20], data[:20])
+        assert not journal.continues_base(journal_path(path))
+        index.save()
+        index.add(ids[20:495], data[20:495])
+        index.save()
+    with SidecarWriter(path, identity()) as index:
+        index.add(ids[495:], data[495:])
+        index.finish()  # few: they stay in the journal
+    server = Sidecar(path, identity())
+    assert len(server) == 500
+    path.unlink()
+    for opening in (server.refresh, lambda: Sidecar(path, identity())):
+        with pytest.raises(SidecarMissing, match="journal is no use without it.*repair"):
+            opening()
+    assert len(problems(path, identity())) == 1
+    assert "1 whole records were kept" in mend(path, identity())[0]
+    assert problems(path, identity()) == []
+    assert sorted(server.ids()) == sorted(ids[495:])
+    with SidecarWriter(path, identity()) as index:
+        index.add(ids[:495], data[:495])
+        index.finish()
+    assert len(server) == 500
+
+
 # -- mending ------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from ..errors import SidecarError, SidecarMissing
 from . import base_file, journal, salvage
 from .identity import Identity
 from .lock import hold
-from .sidecar import journal_path
+from .sidecar import Sidecar, journal_path
 
 
 def problems(path: Path, identity: Identity) -> list[str]:
@@ -17,14 +17,15 @@ def problems(path: Path, identity: Identity) -> list[str]:
     found = []
     try:
         base_file.read(path, identity, thorough=True)
-    except SidecarMissing as error:
-        if not journal_path(path).exists():
-            found.append(str(error))
+    except SidecarMissing:
+        pass
     except SidecarError as error:
         found.append(str(error))
     try:
         for _ in journal.read(journal_path(path), identity):
             pass
+        if not path.exists():
+            Sidecar(path, identity)  # is the journal all there is, or does it need a base?
     except SidecarError as error:
         found.append(str(error))
     return found
@@ -63,23 +64,26 @@ def _mend_base(path: Path, identity: Identity) -> list[str]:
 
 def _mend_journal(path: Path, identity: Identity) -> list[str]:
     file = journal_path(path)
+    alone = not path.exists() and journal.continues_base(file)
     try:
         for _ in journal.read(file, identity):
             pass
-        return []
+        if not alone:
+            return []
+        said = f"{path.name} is missing beside {file.name}"
     except SidecarError:
-        pass
+        said = f"{file.name} is damaged"
     whole = list(journal.whole_records(file, identity))
     aside = _set_aside(file)
     if whole:
-        writer = journal.JournalWriter(file, identity, 0)
+        writer = journal.JournalWriter(file, identity, 0, continues=path.exists())
         for record in whole:
             if record.vectors is None:
                 writer.append(journal.encode_remove(record.ids))
             else:
                 writer.append(journal.encode_add(record.ids, record.vectors))
         writer.close()
-    return [f"{file.name} is damaged: {len(whole)} whole records were kept, {aside}."]
+    return [f"{said}: {len(whole)} whole records were kept, {aside}."]
 
 
 def _set_aside(path: Path) -> str:
