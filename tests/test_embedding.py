@@ -16,9 +16,23 @@ import sqlite_utils
 from conftest import draw, kill_in_mid_commit
 
 from datasette_image_search import catalog, collection
-from datasette_image_search.collection import Collection, EmbedOptions, embed, load, verify
+from datasette_image_search.collection import (
+    Collection,
+    EmbedOptions,
+    embed,
+    embedding,
+    load,
+    verify,
+)
 from datasette_image_search.collection.opened import _sidecars
-from datasette_image_search.errors import CatalogError, NotFound, SidecarMissing, UsageError
+from datasette_image_search.errors import (
+    Busy,
+    CatalogError,
+    NotFound,
+    SidecarMismatch,
+    SidecarMissing,
+    UsageError,
+)
 from datasette_image_search.models.mini_model import MiniModel
 from datasette_image_search.models.torchvision_zoo import ZooModel
 from datasette_image_search.vector_index import SidecarWriter
@@ -310,6 +324,43 @@ def test_replace_is_killed_and_nothing_is_half(shop_copy, torch_home, monkeypatc
     assert len(found.similar_to_row((1,), 30)) == 23
     if model == "resnet18":
         assert found.similar_to_row((1,), 5) == expected
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_two_that_make_a_collection_at_once(shop_copy, monkeypatch, replace):
+    """The other is quicker, after this one has looked and before it has the lock."""
+    database = shop_copy / "shop.db"
+    mine = EmbedOptions(model="resnet18", replace=replace, collection=None if replace else "new")
+    other = EmbedOptions(model="mini", replace=replace, collection=mine.collection)
+    find_weights = ZooModel.find_weights
+
+    def meanwhile(self, *arguments, **options):
+        monkeypatch.setattr(ZooModel, "find_weights", find_weights)
+        assert embed(database, "products", other).embedded == 24
+        return find_weights(self, *arguments, **options)
+
+    monkeypatch.setattr(ZooModel, "find_weights", meanwhile)
+    with pytest.raises(Busy, match="another program has just changed the collection"):
+        embed(database, "products", mine)
+    found = opened(shop_copy, mine.collection or "products")
+    assert found.record.model == "mini" and len(found.similar_to_row((1,), 5)) == 5
+
+
+def test_a_collection_that_is_replaced_before_the_lock_is_had(shop_copy, monkeypatch):
+    database = shop_copy / "shop.db"
+    with monkeypatch.context() as patched:
+        collection_for = embedding.collection_for
+
+        def meanwhile(*arguments):
+            patched.setattr(embedding, "collection_for", collection_for)
+            chosen = collection_for(*arguments)
+            embed(database, "products", EmbedOptions(model="mini", replace=True))
+            return chosen
+
+        patched.setattr(embedding, "collection_for", meanwhile)
+        with pytest.raises((Busy, SidecarMismatch)):
+            embed(database, "products")
+    assert len(opened(shop_copy).similar_to_row((1,), 5)) == 5
 
 
 def test_a_run_of_rows_without_work_does_not_drop_the_waiting_batch(shop_copy):

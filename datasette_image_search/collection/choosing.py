@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .. import catalog, models, pictures
 from ..catalog import CollectionRecord, Table
-from ..errors import CatalogError, UsageError
+from ..errors import Busy, CatalogError, UsageError
 from ..vector_index import METRICS, choose, discarding, journal_path
 from .query_pictures import weights_argument
 
@@ -80,10 +80,18 @@ def collection_for(conn, database: Path, name: str, options: EmbedOptions, extra
     # The catalog first: a kill leaves the old collection, or a new one without rows, which
     # sets aside what is not its own.
     with discarding(old.sidecar_path(conn)) if old else nullcontext(), catalog.transaction(conn):
+        if [known for known in catalog.collections(conn) if known.name == name] != [old] * bool(
+            old
+        ):
+            raise changed_meanwhile(name)
         if old is not None:
             catalog.drop(conn, old)
         record = catalog.insert(conn, record, table)
     return record, model, weights
+
+
+def changed_meanwhile(name: str) -> Busy:
+    return Busy(f"another program has just changed the collection {name!r}: run this again.")
 
 
 def _as_before(conn, record: CollectionRecord, options: EmbedOptions) -> EmbedOptions:
