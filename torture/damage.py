@@ -36,6 +36,8 @@ def damage(folder: Path, size: float) -> list[Figure]:
         embed(database, "--index", kind)
         made[kind] = database
     made["journal"] = _only_a_journal(folder, made["exact"])
+    for kind in ("exact", "ivf"):
+        _rest_one(made[kind])
     for name, database in made.items():
         harms = _harms(folder, database, name, size)
         results: list[dict] = []
@@ -90,6 +92,17 @@ def _only_a_journal(folder: Path, whole: Path) -> Path:
         for start in range(0, len(ids), 16):
             index.add(ids[start : start + 16], vectors[start : start + 16])
     return database
+
+
+def _rest_one(database: Path) -> None:
+    """Let a vector rest in a journal beside the sidecar, as a small change does."""
+    from datasette_image_search.vector_index import SidecarWriter
+
+    collection = open_collection(database)
+    ids = collection.index.ids()[:1]
+    with SidecarWriter(collection.index.path, collection.index.identity) as index:
+        index.add(ids, index.vectors(ids))
+    collection.conn.close()
 
 
 def _target(database: Path, journal: bool) -> Path:

@@ -90,7 +90,7 @@ def _under_load(folder: Path, size: float) -> list[Figure]:
             [fault for visitor in visitors for fault in visitor.faults],
             answers,
         ),
-        at_most("from the end of an embed until its last row is found", max(shown), 5, " s"),
+        at_most("from the end of an embed until its last row is found", max(shown), 10, " s"),
     ]
 
 
