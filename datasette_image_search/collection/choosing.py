@@ -77,12 +77,11 @@ def collection_for(conn, database: Path, name: str, options: EmbedOptions, extra
         index_kind=options.index or "auto",
         sidecar=old.sidecar if old else catalog.free_sidecar_name(database, name),
     )
+    before = [] if old is None else [old]
     # The catalog first: a kill leaves the old collection, or a new one without rows, which
     # sets aside what is not its own.
     with discarding(old.sidecar_path(conn)) if old else nullcontext(), catalog.transaction(conn):
-        if [known for known in catalog.collections(conn) if known.name == name] != [old] * bool(
-            old
-        ):
+        if [known for known in catalog.collections(conn) if known.name == name] != before:
             raise changed_meanwhile(name)
         if old is not None:
             catalog.drop(conn, old)
