@@ -1,6 +1,7 @@
-# make demo   a shop to try it on (PORT=8001 HOST=127.0.0.1)
-# make test   all tests, on Datasette 0.65 and on 1.0
-# make lint   ruff, as the tests run it
+# make demo      a shop to try it on (PORT=8001 HOST=127.0.0.1)
+# make test      all tests, on Datasette 0.65 and on 1.0
+# make lint      ruff, as the tests run it
+# make torture   kills, full disks, damage and load, twenty minutes: docs/reliability.md
 
 PYTHON ?= python3
 HOST ?= 127.0.0.1
@@ -10,7 +11,7 @@ VENV1 := .venv-1.0
 SHOP := demo/shop
 EMBED = $(VENV)/bin/datasette image-search embed $(SHOP)/shop.db products --model mini --column picture
 
-.PHONY: demo test test-0.65 test-1.0 lint clean
+.PHONY: demo test test-0.65 test-1.0 lint torture torture-0.65 torture-1.0 clean
 
 # torch and torchvision come from one registry in one step, so that they fit each other.
 $(VENV)/ready: setup.py
@@ -48,6 +49,16 @@ test-1.0: $(VENV1)/ready
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+
+torture: torture-0.65 torture-1.0
+
+torture-0.65: $(VENV)/ready
+	$(VENV)/bin/python -m torture
+
+# What has a server in it, once more.
+torture-1.0: $(VENV1)/ready
+	$(VENV1)/bin/python -m torture kills --size 0.3
+	$(VENV1)/bin/python -m torture writers load
 
 clean:
 	rm -rf $(VENV) $(VENV1) $(SHOP) build dist *.egg-info

@@ -30,8 +30,9 @@ def startup(datasette):
 @hookimpl
 def prepare_connection(conn, database, datasette):
     from . import sql_functions
-    from .web import uploads
+    from .web import recovery, uploads
 
+    recovery.before_reading(datasette, database)
     sql_functions.register(conn, uploads.remembered(datasette, database))
 
 
@@ -43,10 +44,10 @@ def register_routes():
 
 
 @hookimpl
-def asgi_wrapper():
-    from .web import visit
+def asgi_wrapper(datasette):
+    from .web import recovery, visit
 
-    return visit.asgi
+    return lambda app: recovery.asgi(datasette, visit.asgi(app))
 
 
 @hookimpl

@@ -8,6 +8,7 @@
     ├── DecoderError            no process can be started to decode pictures in
     ├── ModelError              a model is unknown, or its weights cannot be had
     ├── CatalogError            the database cannot be read or written
+    │   └── CatalogInterrupted  a killed writer's work must be undone first, and cannot be here
     ├── SidecarError            the FAISS file cannot be used
     │   ├── SidecarMissing
     │   ├── SidecarDamaged
@@ -60,6 +61,12 @@ class CatalogError(ImageSearchError):
     """The database cannot be read or written."""
 
     status = 500
+
+
+class CatalogInterrupted(CatalogError):
+    """A killed writer's work must be undone before the database is read, and cannot be here."""
+
+    status = 503
 
 
 class SidecarError(ImageSearchError):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,3 +108,18 @@ def shop(torch_home, tmp_path_factory):
 def shop_copy(shop, tmp_path):
     """The shop again, to be changed at will."""
     return Path(shutil.copytree(shop, tmp_path / "shop"))
+
+
+def kill_in_mid_commit(database: Path) -> None:
+    """Let a writer die in a transaction that is half on disk: a hot journal is left."""
+    code = f"""
+import os, sqlite3
+conn = sqlite3.connect({str(database)!r}, isolation_level=None)
+conn.execute("pragma cache_size = 1")
+conn.execute("pragma cache_spill = 1")
+conn.execute("begin immediate")
+conn.execute("update image_search_pictures set thumbnail = randomblob(20000)")
+os.kill(os.getpid(), 9)
+"""
+    subprocess.run([sys.executable, "-c", code])
+    assert Path(f"{database}-journal").stat().st_size, "the kill came too late"

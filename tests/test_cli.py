@@ -236,10 +236,10 @@ def test_repair_keeps_the_whole_records_of_a_damaged_journal(shop_copy, torch_ho
     database = shop_copy / "shop.db"
     collection = Collection.open(catalog.connect(database), "products")
     ids = collection.index.ids()
-    vectors = collection.index.vectors(ids)
+    vectors, identity = collection.index.vectors(ids), collection.index.identity
     sidecar = shop_copy / "shop.products.faiss"
     sidecar.unlink()
-    with SidecarWriter(sidecar, collection.index.identity) as index:
+    with SidecarWriter(sidecar, identity) as index:
         for start in range(0, 24, 6):
             index.add(ids[start : start + 6], vectors[start : start + 6])
     damage(journal_path(sidecar), 20000)

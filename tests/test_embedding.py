@@ -8,15 +8,34 @@ import sqlite3
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import sqlite_utils
-from conftest import draw
+from conftest import draw, kill_in_mid_commit
 
 from datasette_image_search import catalog, collection
-from datasette_image_search.collection import Collection, EmbedOptions, embed, load
-from datasette_image_search.errors import CatalogError, NotFound, SidecarMissing, UsageError
+from datasette_image_search.collection import (
+    Collection,
+    EmbedOptions,
+    embed,
+    embedding,
+    load,
+    verify,
+)
+from datasette_image_search.collection.opened import _sidecars
+from datasette_image_search.errors import (
+    Busy,
+    CatalogError,
+    NotFound,
+    SidecarMismatch,
+    SidecarMissing,
+    UsageError,
+)
+from datasette_image_search.models.mini_model import MiniModel
+from datasette_image_search.models.torchvision_zoo import ZooModel
+from datasette_image_search.vector_index import SidecarWriter
 
 SMALL = EmbedOptions(model="resnet18")
 
@@ -257,6 +276,93 @@ def test_replace_keeps_what_is_not_asked_for(shop_copy):
     assert record.table_name == "products"
 
 
+@pytest.mark.parametrize("model", ["mini", "resnet18"])
+@pytest.mark.parametrize("moment", ["before", "commit", "base gone", "journal gone"])
+def test_replace_is_killed_and_nothing_is_half(shop_copy, torch_home, monkeypatch, model, moment):
+    """The moments at which the catalog and the files disagree, one after the other."""
+    database, sidecar = shop_copy / "shop.db", shop_copy / "shop.products.faiss"
+    expected = opened(shop_copy).similar_to_row((1,), 5)
+    with SidecarWriter(sidecar, opened(shop_copy).index.identity) as index:
+        index.add(np.array([5]), np.ones((1, 512)))  # a journal is there too
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_, **__):
+        raise Killed
+
+    unlink, deleted = Path.unlink, []
+
+    def unlink_until_killed(path, missing_ok=False):
+        if path.name.startswith(sidecar.name):
+            if len(deleted) == ["commit", "base gone", "journal gone"].index(moment):
+                raise Killed
+            deleted.append(path)
+        unlink(path, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        if moment == "before":
+            patched.setattr(catalog, "insert", die)
+        elif moment == "journal gone":
+            patched.setattr(MiniModel, "load", die)
+            patched.setattr(ZooModel, "load", die)
+        else:
+            patched.setattr(Path, "unlink", unlink_until_killed)
+        embed(database, "products", EmbedOptions(model=model, replace=True))
+    found = opened(shop_copy)
+    if moment == "before":
+        assert found.similar_to_row((1,), 5) == expected
+        return
+    # As a server that had the sidecar open all along sees it, and as a new one does.
+    assert found.vector_of((1,)) is None and not found.index.contains([1])[0]
+    _sidecars._values.clear()
+    assert found.record.model == model
+    assert found.similar_to_row((1,), 5) == []
+    assert all(finding.sound for finding in verify(found.conn))
+    embed(database, "products")
+    assert found.similar_to_row((1,), 30) == opened(shop_copy).similar_to_row((1,), 30)
+    assert len(found.similar_to_row((1,), 30)) == 23
+    if model == "resnet18":
+        assert found.similar_to_row((1,), 5) == expected
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_two_that_make_a_collection_at_once(shop_copy, monkeypatch, replace):
+    """The other is quicker, after this one has looked and before it has the lock."""
+    database = shop_copy / "shop.db"
+    mine = EmbedOptions(model="resnet18", replace=replace, collection=None if replace else "new")
+    other = EmbedOptions(model="mini", replace=replace, collection=mine.collection)
+    find_weights = ZooModel.find_weights
+
+    def meanwhile(self, *arguments, **options):
+        monkeypatch.setattr(ZooModel, "find_weights", find_weights)
+        assert embed(database, "products", other).embedded == 24
+        return find_weights(self, *arguments, **options)
+
+    monkeypatch.setattr(ZooModel, "find_weights", meanwhile)
+    with pytest.raises(Busy, match="another program has just changed the collection"):
+        embed(database, "products", mine)
+    found = opened(shop_copy, mine.collection or "products")
+    assert found.record.model == "mini" and len(found.similar_to_row((1,), 5)) == 5
+
+
+def test_a_collection_that_is_replaced_before_the_lock_is_had(shop_copy, monkeypatch):
+    database = shop_copy / "shop.db"
+    with monkeypatch.context() as patched:
+        collection_for = embedding.collection_for
+
+        def meanwhile(*arguments):
+            patched.setattr(embedding, "collection_for", collection_for)
+            chosen = collection_for(*arguments)
+            embed(database, "products", EmbedOptions(model="mini", replace=True))
+            return chosen
+
+        patched.setattr(embedding, "collection_for", meanwhile)
+        with pytest.raises((Busy, SidecarMismatch)):
+            embed(database, "products")
+    assert len(opened(shop_copy).similar_to_row((1,), 5)) == 5
+
+
 def test_a_run_of_rows_without_work_does_not_drop_the_waiting_batch(shop_copy):
     draw("disc", "red", (61, 61)).save(shop_copy / "pictures/new.png")
     table(shop_copy).insert({"id": 100, "picture": "pictures/new.png"})
@@ -339,18 +445,8 @@ def test_a_database_locked_by_another_program(shop_copy, monkeypatch):
 
 
 def test_a_commit_that_a_kill_cut_short_is_rolled_back_by_readers(shop_copy):
-    code = f"""
-import os, sqlite3
-conn = sqlite3.connect({str(shop_copy / "shop.db")!r}, isolation_level=None)
-conn.execute("pragma cache_size = 1")
-conn.execute("pragma cache_spill = 1")
-conn.execute("begin immediate")
-conn.execute("update image_search_pictures set thumbnail = randomblob(20000)")
-os._exit(0)
-"""
     before = [opened(shop_copy).rows.thumbnail_of((id,)) for id in range(1, 25)]
-    subprocess.run([sys.executable, "-c", code], check=True)
-    assert (shop_copy / "shop.db-journal").exists(), "the kill came too late to leave anything"
+    kill_in_mid_commit(shop_copy / "shop.db")
     assert [opened(shop_copy).rows.thumbnail_of((id,)) for id in range(1, 25)] == before
 
 
@@ -428,6 +524,27 @@ def test_load_does_not_take_an_unmounted_folder_for_deletions(shop_copy, tmp_pat
         load(database, "photos", folder)
     assert sqlite_utils.Database(database)["photos"].count == 24
     assert load(database, "photos", folder, prune=True).removed == 24
+
+
+def test_load_does_not_take_a_folder_that_goes_while_it_is_read_for_deletions(
+    shop_copy, tmp_path, monkeypatch
+):
+    database, folder = tmp_path / "photos.db", shop_copy / "pictures"
+    load(database, "photos", folder)
+    listed, is_file = [], Path.is_file
+
+    def is_file_until_half(path):
+        if folder in path.parents:
+            listed.append(path)
+            if len(listed) == 18:  # so that fewer are left than look suspicious
+                folder.rename(tmp_path / "away")
+        return is_file(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "is_file", is_file_until_half)
+        with pytest.raises(NotFound, match="vanished while its folder was read"):
+            load(database, "photos", folder)
+    assert sqlite_utils.Database(database)["photos"].count == 24
 
 
 def test_load_leaves_foreign_tables_alone(shop_copy):

@@ -18,7 +18,16 @@ from datasette_image_search.errors import (
     SidecarMismatch,
     SidecarMissing,
 )
-from datasette_image_search.vector_index import Identity, Sidecar, SidecarWriter, journal_path
+from datasette_image_search.vector_index import (
+    Identity,
+    Sidecar,
+    SidecarWriter,
+    base_file,
+    journal,
+    journal_path,
+    mend,
+    problems,
+)
 
 WIDE = 24
 
@@ -224,6 +233,22 @@ def test_another_identity_is_refused_with_both_values(path, change, saved):
     assert repr(identity().as_dict()[name]) in str(caught.value)
 
 
+def test_a_newer_file_is_left_to_the_version_that_wrote_it(path, monkeypatch):
+    ids, data = vectors(5)
+    with monkeypatch.context() as newer:
+        newer.setattr(base_file, "FORMAT", base_file.FORMAT + 1)
+        with SidecarWriter(path, identity()) as index:
+            index.add(ids, data)
+            index.save()
+    with pytest.raises(SidecarMismatch, match="has format 3 .* reads format 2"):
+        Sidecar(path, identity())
+    path.unlink()
+    known = journal.encode_identity(identity())
+    journal_path(path).write_bytes(known + journal._encode(b"ADD2", 1, 1, bytes(12)))
+    with pytest.raises(SidecarMismatch, match="record of kind b'ADD2'"):
+        Sidecar(path, identity())
+
+
 def test_a_missing_file_is_named(path):
     with pytest.raises(SidecarMissing, match=r"shop\.products\.faiss is missing"):
         Sidecar(path, identity())
@@ -238,6 +263,7 @@ def test_a_full_disk_takes_nothing_away(path):
     code = f"""
         import resource, numpy as np
         from pathlib import Path
+        from datasette_image_search.errors import SidecarError
         from datasette_image_search.vector_index import Identity, SidecarWriter
         import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})
         from test_vector_index import identity, vectors
@@ -248,11 +274,13 @@ def test_a_full_disk_takes_nothing_away(path):
             for start in range(100, 400, 50):
                 try:
                     index.add(ids[start:start + 50], data[start:start + 50])
-                except OSError:
+                except SidecarError as error:
+                    assert "journal cannot be written: file too large" in str(error)
                     failures += 1
             try:
                 index.save()
-            except Exception:
+            except SidecarError as error:
+                assert "faiss cannot be written: file too large" in str(error)
                 failures += 1
         print(failures)
     """
@@ -268,3 +296,97 @@ def test_a_full_disk_takes_nothing_away(path):
         index.add(ids[100:], data[100:])
         index.save()
     assert len(reader) == 400
+
+
+def test_a_journal_that_has_lost_its_base_is_not_taken_for_all_there_is(path):
+    ids, data = vectors(500)
+    with SidecarWriter(path, identity()) as index:
+        index.add(ids[:20], data[:20])
+        assert not journal.continues_base(journal_path(path))
+        index.save()
+        index.add(ids[20:495], data[20:495])
+        index.save()
+    with SidecarWriter(path, identity()) as index:
+        index.add(ids[495:], data[495:])
+        index.finish()  # few: they stay in the journal
+    server = Sidecar(path, identity())
+    assert len(server) == 500
+    path.unlink()
+    for opening in (server.refresh, lambda: Sidecar(path, identity())):
+        with pytest.raises(SidecarMissing, match="journal is no use without it.*repair"):
+            opening()
+    assert len(problems(path, identity())) == 1
+    assert "1 whole records were kept" in mend(path, identity())[0]
+    assert problems(path, identity()) == []
+    assert sorted(server.ids()) == sorted(ids[495:])
+    with SidecarWriter(path, identity()) as index:
+        index.add(ids[:495], data[:495])
+        index.finish()
+    assert len(server) == 500
+
+
+# -- mending ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["exact", "ivf"])
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_a_damaged_block_costs_the_vectors_in_it_and_no_others(path, kind, metric):
+    count = 6000
+    ids, data = vectors(count)
+    made_by = identity(metric=metric)
+    with SidecarWriter(path, made_by, kind) as index:
+        index.add(ids, data)
+        index.save()
+        stored = index.vectors(ids)
+    with open(path, "rb") as file:
+        footer = base_file.read_footer(path, file)
+    block, width = footer["block"], WIDE * (4 if kind == "exact" else 2)
+    assert len(footer["crc32"]) > 4
+    # One bit among the vectors, one among the ids, one in what FAISS reads.
+    row, slot = 3000, 10
+    damaged(path, 8 * (footer["vectors_at"] + row * width) + 3)
+    damaged(path, 8 * (footer["tables_at"] + slot * 8) + 60)
+    damaged(path, 8 * 20)
+
+    def hit(start, width):
+        """Which of them touch a block that has been damaged?"""
+        blocks = [
+            (footer["vectors_at"] + row * width_of_vector) // block,
+            (footer["tables_at"] + slot * 8) // block,
+            0,
+        ]
+        ends = start + width * np.arange(1, count + 1) - 1
+        begins = start + width * np.arange(count)
+        return np.isin(begins // block, blocks) | np.isin(ends // block, blocks)
+
+    width_of_vector = width
+    lost = hit(footer["vectors_at"], width) | hit(footer["tables_at"], 8)
+    assert 0 < lost.sum() < count
+    (said,) = problems(path, made_by)
+    assert "repair" in said
+    (said,) = mend(path, made_by)
+    assert f"{count - lost.sum():,} of 6,000 vectors were kept" in said
+    assert problems(path, made_by) == []
+    mended = Sidecar(path, made_by)
+    assert mended.kind == kind
+    assert mended.contains(ids).tolist() == (~lost).tolist()
+    assert np.array_equal(mended.vectors(ids[~lost]), stored[~lost])
+
+
+def test_a_disk_that_is_full_while_mending_takes_nothing_away(path, monkeypatch):
+    ids, data = vectors(6000)
+    with SidecarWriter(path, identity()) as index:
+        index.add(ids, data)
+        index.save()
+    damaged(path, 100)
+    before = path.read_bytes()
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(base_file.os, "fsync", full)
+        with pytest.raises(SidecarError, match="faiss cannot be written: no space left"):
+            mend(path, identity())
+    assert path.read_bytes() == before
+    assert "vectors were kept" in mend(path, identity())[0]

@@ -15,7 +15,15 @@ from .collections import (
     sidecars_of_others,
     update,
 )
-from .connection import connect, plainly, prepare, state, transaction
+from .connection import (
+    connect,
+    is_interrupted,
+    plainly,
+    prepare,
+    roll_back,
+    state,
+    transaction,
+)
 from .rows import Rows
 from .rows_writer import Candidate, Outcome, Picture, RowsWriter, drop_unused_pictures
 from .tables import PREFIX, Table, database_name, database_path, quote, table_names
@@ -39,12 +47,14 @@ __all__ = [
     "folder_of",
     "free_sidecar_name",
     "insert",
+    "is_interrupted",
     "plainly",
     "portable",
     "prepare",
     "quote",
     "remember_folder",
     "require",
+    "roll_back",
     "sidecar_name",
     "sidecars_of_others",
     "state",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
-from ..errors import CatalogError, NotFound
+from ..errors import CatalogError, CatalogInterrupted, NotFound
 from . import schema
 
 PATIENCE_SECONDS = 10
@@ -30,10 +30,48 @@ def connect(path: Path | str, *, write: bool = False) -> sqlite3.Connection:
             isolation_level=None,
             check_same_thread=False,
         )
-        conn.execute("select count(*) from sqlite_master")
+        try:
+            conn.execute("select count(*) from sqlite_master")
+        except sqlite3.OperationalError as error:
+            conn.close()
+            if "readonly" not in str(error):
+                raise
+            raise CatalogInterrupted(
+                f"a program was killed while it wrote to {path}, and what it left half done can "
+                "be undone only where the file and its folder can be written: open it once there."
+            ) from error
         if not write:
             conn.execute("pragma query_only = on")
     return conn
+
+
+def is_interrupted(path: Path | str) -> bool:
+    """Has a killed writer left a transaction that keeps those who only read from reading?
+
+    What such a transaction overwrote is in the file ``…-journal``, and SQLite puts it
+    back before anything is read, where it may write. Quick where there is no such file.
+    """
+    path = Path(path).resolve()
+    try:
+        with open(f"{path}-journal", "rb") as journal:
+            if journal.read(1) in (b"", b"\0"):
+                return False  # emptied: what a finished transaction may leave
+    except OSError:
+        return False
+    try:
+        # Without patience: where the file is locked, a writer lives.
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=0)) as conn:
+            conn.execute("pragma schema_version")
+    except sqlite3.OperationalError as error:
+        return "readonly" in str(error)  # SQLITE_READONLY_ROLLBACK, nameless before Python 3.11
+    except sqlite3.Error:
+        pass
+    return False
+
+
+def roll_back(path: Path | str) -> None:
+    """Undo what a killed writer left half done; :class:`CatalogInterrupted` where none may."""
+    connect(path).close()
 
 
 @contextmanager

@@ -209,6 +209,10 @@ class Rows:
             "stale": known - both,
         }
 
+    def is_empty(self) -> bool:
+        """Has no row been looked at yet?"""
+        return self.conn.execute(f"select 1 from {self._rows} limit 1").fetchone() is None
+
     def failures(self, most: int = 10) -> list[tuple[tuple, str]]:
         """(key, reason) of rows whose picture could not be embedded."""
         query = (

@@ -240,7 +240,8 @@ def repair(database):
 
         datasette image-search repair shop.db
 
-    Nothing is deleted: a damaged file is set aside under a name ending in -damaged.
+    What is whole in a damaged file is kept, to 64 KB or 1/4096 of it. Nothing is deleted:
+    the file itself is set aside under a name ending in -damaged.
     """
     from ..collection import repair as mend
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import catalog, models, pictures
 from ..catalog import CollectionRecord, Table
-from ..errors import UsageError
-from ..vector_index import METRICS, choose, discard, journal_path
+from ..errors import Busy, UsageError
+from ..vector_index import METRICS, choose, discarding, journal_path
 from .query_pictures import weights_argument
 
 _COLUMN_NAMES = ("picture", "image", "photo", "path", "file", "filename", "img", "url", "image_url")
@@ -76,12 +77,20 @@ def collection_for(conn, database: Path, name: str, options: EmbedOptions, extra
         index_kind=options.index or "auto",
         sidecar=old.sidecar if old else catalog.free_sidecar_name(database, name),
     )
-    if old is not None:
-        discard(old.sidecar_path(conn))
-    with catalog.transaction(conn):
+    before = [] if old is None else [old]
+    # The catalog first: a kill leaves the old collection, or a new one without rows, which
+    # sets aside what is not its own.
+    with discarding(old.sidecar_path(conn)) if old else nullcontext(), catalog.transaction(conn):
+        if [known for known in catalog.collections(conn) if known.name == name] != before:
+            raise changed_meanwhile(name)
         if old is not None:
             catalog.drop(conn, old)
-        return catalog.insert(conn, record, table), model, weights
+        record = catalog.insert(conn, record, table)
+    return record, model, weights
+
+
+def changed_meanwhile(name: str) -> Busy:
+    return Busy(f"another program has just changed the collection {name!r}: run this again.")
 
 
 def _as_before(conn, record: CollectionRecord, options: EmbedOptions) -> EmbedOptions:

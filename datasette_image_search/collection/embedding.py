@@ -15,8 +15,8 @@ from .. import catalog, models, pictures
 from ..catalog import Candidate, CollectionRecord, Outcome, Picture, RowsWriter
 from ..errors import NotFound
 from ..sources import Sources, is_url
-from ..vector_index import SidecarWriter
-from .choosing import EmbedOptions, collection_for
+from ..vector_index import SidecarWriter, mend
+from .choosing import EmbedOptions, changed_meanwhile, collection_for
 from .progress import Progress, Silent
 from .reading import Read, Reader
 from .search import identity_of
@@ -64,11 +64,23 @@ def embed(
             record, model, weights = collection_for(
                 conn, Path(database), table, options, extra_models
             )
-            path = record.sidecar_path(conn)
-            with SidecarWriter(path, identity_of(record), record.index_kind) as index:
+            path, identity = record.sidecar_path(conn), identity_of(record)
+            if RowsWriter(conn, record).is_empty() and _is_there(conn, record):
+                mend(path, identity)  # what lies there may be left of another collection
+            with SidecarWriter(path, identity, record.index_kind) as index:
+                if not _is_there(conn, record):
+                    raise changed_meanwhile(record.name)
                 return _Embedding(conn, record, model, weights, index, options, progress).run()
     finally:
         conn.close()
+
+
+def _is_there(conn, record: CollectionRecord) -> bool:
+    """Is it still the collection that was chosen? Nobody had its lock until now."""
+    return any(
+        known.id == record.id and identity_of(known) == identity_of(record)
+        for known in catalog.collections(conn)
+    )
 
 
 # -- the work -------------------------------------------------------------------------

@@ -111,9 +111,13 @@ def _walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
         folders.sort()
         for name in sorted(names):
             path = Path(place, name)
-            hidden = name.startswith(".")
-            if not hidden and path.suffix.lower() in EXTENSIONS and path.is_file():
+            if name.startswith(".") or path.suffix.lower() not in EXTENSIONS:
+                continue
+            if path.is_file():
                 yield path.relative_to(folder).as_posix(), path.stat()
+            elif not os.path.lexists(path):
+                # It was there a moment ago: perhaps a disk is going, and all that is on it.
+                raise NotFound(f"{path} vanished while its folder was read: run this again.")
 
 
 def _bring_up_to_date(

@@ -35,7 +35,9 @@ def verify(conn: sqlite3.Connection) -> list[Finding]:
 
 
 def _verify(conn, record: CollectionRecord) -> Finding:
-    found = problems(record.sidecar_path(conn), identity_of(record))
+    found = []
+    if not Rows(conn, record).is_empty():  # else an embed has just begun, or was killed then
+        found = problems(record.sidecar_path(conn), identity_of(record))
     try:
         Collection.open(conn, record.name)
     except ImageSearchError as error:
@@ -46,11 +48,13 @@ def _verify(conn, record: CollectionRecord) -> Finding:
 def _missing(conn, record: CollectionRecord) -> int:
     """How many pictures that rows have are without a vector."""
     used = Rows(conn, record).pictures_in_use()
+    if len(used) == 0:
+        return 0
     try:
         index = Sidecar(record.sidecar_path(conn), identity_of(record))
     except SidecarMissing:
         return len(used)
-    return int((~index.contains(used)).sum()) if len(used) else 0
+    return int((~index.contains(used)).sum())
 
 
 def repair(database: Path) -> list[str]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from .. import catalog
 from ..catalog import CollectionRecord, Rows
-from ..errors import NotFound, UsageError
-from ..vector_index import Identity, Neighbours, Sidecar, compare
+from ..errors import NotFound, SidecarError, UsageError
+from ..vector_index import EmptySidecar, Identity, Neighbours, compare
 from .opened import looked_up, opened_sidecar
 
 DEFAULT_K = 10
@@ -58,6 +57,7 @@ class Collection:
         self.conn = conn
         self.record = record
         self.rows = Rows(conn, record)
+        self._index = None
 
     @classmethod
     def open(cls, conn: sqlite3.Connection, name: str) -> Collection:
@@ -74,11 +74,22 @@ class Collection:
         """
         return looked_up(conn, name, lambda: cls.open(conn, name))
 
-    @cached_property
-    def index(self) -> Sidecar:
-        """The sidecar; it follows its file by itself."""
-        path = self.record.sidecar_path(self.conn)
-        return opened_sidecar(path, identity_of(self.record))
+    @property
+    def index(self):
+        """The sidecar (:class:`~datasette_image_search.vector_index.Sidecar`), which follows
+        its files by itself."""
+        if self._index is None:
+            path, identity = self.record.sidecar_path(self.conn), identity_of(self.record)
+            try:
+                index = opened_sidecar(path, identity)
+                index.refresh()  # one that was opened before may have lost its files since
+            except SidecarError:
+                if not self.rows.is_empty():
+                    raise
+                # An embed has just begun, or was killed then: nothing is lost that was there.
+                return EmptySidecar(path, identity)
+            self._index = index
+        return self._index
 
     # -- rows -------------------------------------------------------------------
 

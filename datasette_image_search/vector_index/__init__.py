@@ -5,23 +5,24 @@ Its verbs are few, so that another engine can stand behind them:
 ``ids``), ``SidecarWriter`` for writing (``add``, ``remove``, ``save``).
 """
 
-from .discard import discard
+from .discard import discarding
 from .engine import CHOICES, choose
 from .identity import METRICS, Identity
 from .mending import mend, problems
-from .sidecar import Sidecar, SidecarWriter, journal_path
+from .sidecar import EmptySidecar, Sidecar, SidecarWriter, journal_path
 from .snapshot import Neighbours, compare
 
 __all__ = [
     "CHOICES",
     "METRICS",
+    "EmptySidecar",
     "Identity",
     "Neighbours",
     "Sidecar",
     "SidecarWriter",
     "choose",
     "compare",
-    "discard",
+    "discarding",
     "journal_path",
     "mend",
     "problems",

@@ -37,12 +37,15 @@ from . import engine
 from .base import Base, StoredVectors
 from .builders import Earlier, Reader, builder
 from .identity import Identity
+from .journal import cannot_write
 
 FORMAT = 2
 MAGIC = b"dsimgsr1"
-BLOCK = 4 * 2**20
+# A checksum each: small, so that little is lost with a damaged one, but at most so many.
+SMALLEST_BLOCK, MOST_BLOCKS = 64 * 2**10, 4096
 CHECKED_WHEN_OPENED = 100 * 10**6  # bytes; of larger files verify checks every block
 AT_ONCE = 8192  # vectors in memory while a file is written
+_READ_AT_ONCE = 4 * 2**20  # bytes
 _TAIL = struct.Struct("<II8s")
 
 
@@ -61,7 +64,8 @@ def write(
 
     ``read`` gives the vectors of rows (0 … n - 1, in the order of ``ids``), a few
     thousand at a time: they are never all in memory. ``earlier`` is the index whose
-    vectors come first, if they do.
+    vectors come first, if they do. Raises :class:`SidecarError` where it cannot be
+    written; the old file is there then as before.
     """
     partial = path.with_name(f"{path.name}-partial")
     try:
@@ -72,6 +76,7 @@ def write(
             file.write(np.argsort(ids, kind="stable").astype("<i8").tobytes())
             length = file.tell()
             file.truncate(length)  # where there are no ids, nothing has reached so far
+            block = _block_size(length)
             always = [(0, facts.pop("trusted")), (facts["tables_at"], 16 * len(ids))]
             footer = json.dumps(
                 {
@@ -81,8 +86,8 @@ def write(
                     "count": len(ids),
                     **facts,
                     "always": [[*part, _checksum(file, *part)] for part in always],
-                    "block": BLOCK,
-                    "crc32": _checksums(file, length),
+                    "block": block,
+                    "crc32": _checksums(file, length, block),
                 }
             ).encode()
             file.seek(length)
@@ -92,8 +97,10 @@ def write(
             os.fsync(file.fileno())
         os.replace(partial, path)
         sync_folder(path.parent)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise cannot_write(path, error) from error
         raise
 
 
@@ -145,7 +152,7 @@ def _checksum(file, start: int, length: int) -> int:
     file.seek(start)
     checksum = 0
     while length > 0:
-        part = file.read(min(BLOCK, length))
+        part = file.read(min(_READ_AT_ONCE, length))
         if not part:
             break
         checksum = zlib.crc32(part, checksum)
@@ -153,8 +160,15 @@ def _checksum(file, start: int, length: int) -> int:
     return checksum
 
 
-def _checksums(file, length: int) -> list[int]:
-    return [_checksum(file, at, min(BLOCK, length - at)) for at in range(0, length, BLOCK)]
+def _checksums(file, length: int, block: int) -> list[int]:
+    return [_checksum(file, at, min(block, length - at)) for at in range(0, length, block)]
+
+
+def _block_size(length: int) -> int:
+    block = SMALLEST_BLOCK
+    while block * MOST_BLOCKS < length:
+        block *= 2
+    return block
 
 
 # -- reading --------------------------------------------------------------------------
@@ -176,11 +190,12 @@ def read_footer(path: Path, file) -> dict:
     if zlib.crc32(raw) != checksum:
         raise _damaged(path, "its footer does not match its checksum")
     footer = json.loads(raw)
-    if footer["format"] != FORMAT or footer["kind"] not in engine.KINDS:
+    if footer.get("format") != FORMAT or footer.get("kind") not in engine.KINDS:
         raise SidecarMismatch(
-            f"{path.name} has format {footer['format']} and kind {footer['kind']!r}; this "
+            f"{path.name} has format {footer.get('format')} and kind {footer.get('kind')!r}; this "
             f"version of datasette-image-search reads format {FORMAT} and kinds "
-            f"{', '.join(engine.KINDS)}: use the version that wrote it, or embed again."
+            f"{', '.join(engine.KINDS)}: use the version that wrote it, or run "
+            "'datasette image-search repair' on the database and embed again."
         )
     expected = _content(footer) + length + _TAIL.size
     if expected != size:
@@ -207,16 +222,20 @@ def check_trusted(path: Path, file, footer: dict) -> None:
 
 def check_blocks(path: Path, file, footer: dict) -> None:
     """Compare every block with its checksum; reads the whole file."""
-    found = _checksums(file, _content(footer))
-    for number, (expected, actual) in enumerate(zip(footer["crc32"], found)):
-        if expected != actual:
+    for number, actual in enumerate(_checksums(file, _content(footer), footer["block"])):
+        expected = footer["crc32"][number]
+        if actual != expected:
             raise _damaged(
                 path,
                 f"the {footer['block']} bytes from {number * footer['block']} on have "
                 f"checksum {actual:08x} where {expected:08x} was written",
             )
-    if len(found) != len(footer["crc32"]):
-        raise _damaged(path, f"{len(found)} blocks of {len(footer['crc32'])} are there")
+
+
+def whole_blocks(file, footer: dict) -> np.ndarray:
+    """A boolean for each block: is it as it was written?"""
+    found = _checksums(file, _content(footer), footer["block"])
+    return np.array(found, np.int64) == np.array(footer["crc32"], np.int64)
 
 
 def read(path: Path, identity: Identity, *, thorough: bool = False) -> Base:
@@ -232,7 +251,7 @@ def read(path: Path, identity: Identity, *, thorough: bool = False) -> Base:
         except FileNotFoundError:
             raise SidecarMissing(
                 f"{path.name} is missing beside the database: put it back, or run "
-                "'datasette image-search repair' on the database."
+                "'datasette image-search embed' on the table again."
             ) from None
         with file:
             footer = read_footer(path, file)
@@ -262,13 +281,15 @@ def _base(path: Path, file, footer: dict, index, identity: Identity, size: int) 
             f"FAISS finds {index.count} vectors of {index.dimensions} dimensions where "
             f"{count} of {dimensions} were written",
         )
-    stored = np.dtype(engine.KINDS[footer["kind"]].stored)
-    vectors = StoredVectors(
-        file.fileno(), footer["vectors_at"], dimensions, stored, footer["scale"]
-    )
     ids, order = _tables(file, footer["tables_at"], count)
+    vectors = stored_vectors(file, footer, dimensions)
     learnt_from = footer.get("learnt_from", 0)
     return Base(index, vectors, ids, order, footer["kind"], identity, size, learnt_from)
+
+
+def stored_vectors(file, footer: dict, dimensions: int) -> StoredVectors:
+    stored = np.dtype(engine.KINDS[footer["kind"]].stored)
+    return StoredVectors(file.fileno(), footer["vectors_at"], dimensions, stored, footer["scale"])
 
 
 def _tables(file, offset: int, count: int) -> np.ndarray:

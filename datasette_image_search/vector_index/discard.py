@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .lock import hold
 from .sidecar import journal_path
 
 
-def discard(path: Path) -> None:
-    """Delete a sidecar and its journal; raises :class:`Busy` while somebody writes them."""
+@contextmanager
+def discarding(path: Path) -> Iterator[None]:
+    """Delete a sidecar and its journal once what is done inside has succeeded.
+
+    Raises :class:`Busy`, before anything is done, while somebody writes them.
+    """
     with hold(path):
+        yield
         path.unlink(missing_ok=True)
         journal_path(path).unlink(missing_ok=True)

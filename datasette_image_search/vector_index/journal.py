@@ -9,9 +9,10 @@ An append-only file of records. A record is a fixed header, then its payload::
     check    uint32    CRC-32 of the sixteen bytes before it
     payload            count × int64 ids, then count × width × float32
 
-The first record, ``IDN1``, holds the identity of the vectors as JSON. A reader
-takes whole records and stops at a last one that is cut short: a writer is at work
-there, or was killed. Anything else that does not add up is damage.
+The first record, ``IDN1``, holds as JSON the identity of the vectors, and whether the
+journal continues a sidecar file or is all there is. A reader takes whole records and
+stops at a last one that is cut short: a writer is at work there, or was killed.
+Anything else that does not add up is damage.
 
 Records say what is in the index, not where: replaying one twice, or on a base
 that already holds it, changes nothing.
@@ -29,7 +30,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import SidecarDamaged
+from ..errors import SidecarDamaged, SidecarError, SidecarMismatch
 from .identity import Identity
 
 _HEADER = struct.Struct("<4sIII")
@@ -52,9 +53,30 @@ def _encode(kind: bytes, count: int, width: int, payload: bytes) -> bytes:
     return header + _CHECK.pack(zlib.crc32(header)) + payload
 
 
-def encode_identity(identity: Identity) -> bytes:
-    payload = json.dumps(identity.as_dict(), sort_keys=True).encode()
+def encode_identity(identity: Identity, continues: bool = False) -> bytes:
+    """The first record; ``continues`` where the journal is of use beside a base alone."""
+    payload = json.dumps({**identity.as_dict(), "continues": continues}, sort_keys=True).encode()
     return _encode(b"IDN1", len(payload), 0, payload)
+
+
+def _decode_identity(payload: bytes) -> tuple[Identity, bool]:
+    facts = json.loads(payload)
+    continues = facts.pop("continues")
+    return Identity(**facts), continues
+
+
+def continues_base(path: Path) -> bool:
+    """Does the journal at ``path`` say that there is a sidecar file which it continues?"""
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(HEADER_BYTES)
+            if len(raw) < HEADER_BYTES:
+                return False
+            kind, length, _, checksum = _HEADER.unpack(raw[: _HEADER.size])
+            payload = file.read(length) if kind == b"IDN1" else b""
+    except FileNotFoundError:
+        return False
+    return zlib.crc32(payload) == checksum and kind == b"IDN1" and _decode_identity(payload)[1]
 
 
 def encode_add(ids: np.ndarray, vectors: np.ndarray) -> bytes:
@@ -84,8 +106,15 @@ def read(path: Path, identity: Identity, start: int = 0) -> Iterator[Record]:
             raw = file.read(HEADER_BYTES)
             kind, count, width, checksum = _HEADER.unpack(raw[: _HEADER.size])
             (check,) = _CHECK.unpack(raw[_HEADER.size :])
-            if kind not in _KINDS or check != zlib.crc32(raw[: _HEADER.size]):
+            if check != zlib.crc32(raw[: _HEADER.size]):
                 raise _damaged(path, position, "a record's header")
+            if kind not in _KINDS:
+                raise SidecarMismatch(
+                    f"{path.name} has a record of kind {kind!r} at byte {position}; this version "
+                    "of datasette-image-search reads "
+                    f"{', '.join(repr(known) for known in _KINDS)}: use the version that wrote "
+                    "it, or run 'datasette image-search repair' on the database and embed again."
+                )
             if kind != b"IDN1" and width not in (0, identity.dimensions):
                 raise _damaged(path, position, "a record's width")
             length = count if kind == b"IDN1" else count * (8 + 4 * width)
@@ -96,7 +125,7 @@ def read(path: Path, identity: Identity, start: int = 0) -> Iterator[Record]:
             if zlib.crc32(payload) != checksum:
                 raise _damaged(path, position, "a record's contents")
             if kind == b"IDN1":
-                identity.refuse_other(Identity(**json.loads(payload)), path.name)
+                identity.refuse_other(_decode_identity(payload)[0], path.name)
             elif position == 0:
                 raise _damaged(path, position, "the first record")
             else:
@@ -124,7 +153,7 @@ def whole_records(path: Path, identity: Identity) -> Iterator[Record]:
             position = _next_record(raw, position + 1)
             continue
         if kind == b"IDN1":
-            if Identity(**json.loads(payload)) != identity:
+            if _decode_identity(payload)[0] != identity:
                 return
         else:
             yield _record(kind, count, width, payload, start + length)
@@ -157,15 +186,23 @@ def _damaged(path: Path, position: int, what: str) -> SidecarDamaged:
     )
 
 
+def cannot_write(path: Path, error: OSError) -> SidecarError:
+    """What the system says about a write, as a sentence that names the file."""
+    reason = error.strerror or "the system refuses"
+    return SidecarError(f"{path} cannot be written: {reason[:1].lower()}{reason[1:]}.")
+
+
 class JournalWriter:
-    """Appends records, each on disk when the call returns.
+    """Appends records, each on disk when the call returns; else :class:`SidecarError`.
 
     ``end`` is where the last whole record ends: what a kill left behind it is cut off.
+    ``continues`` is for the first record, as in :func:`encode_identity`.
     """
 
-    def __init__(self, path: Path, identity: Identity, end: int):
+    def __init__(self, path: Path, identity: Identity, end: int, continues: bool = False):
         self._path = path
         self._identity = identity
+        self._continues = continues
         self._file = None
         self._end = end
 
@@ -176,17 +213,17 @@ class JournalWriter:
             self._file = open(self._path, mode, buffering=0)
             self._file.truncate(self._end)
         if self._end == 0:
-            record = encode_identity(self._identity) + record
+            record = encode_identity(self._identity, self._continues) + record
         try:
             self._file.seek(self._end)
             left = memoryview(record)
             while left:
                 left = left[self._file.write(left) :]
             os.fsync(self._file.fileno())
-        except OSError:
+        except OSError as error:
             # A record half written (a full disk) is taken back, so that the next fits.
             self._file.truncate(self._end)
-            raise
+            raise cannot_write(self._path, error) from error
         self._end += len(record)
         return self._end
 
@@ -195,6 +232,7 @@ class JournalWriter:
         self.close()
         self._path.unlink(missing_ok=True)
         self._end = 0
+        self._continues = True
 
     def close(self) -> None:
         if self._file is not None:

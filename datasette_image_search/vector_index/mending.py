@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 from ..errors import SidecarError, SidecarMissing
-from . import base_file, journal
+from . import base_file, journal, salvage
 from .identity import Identity
 from .lock import hold
-from .sidecar import journal_path
+from .sidecar import Sidecar, journal_path
 
 
 def problems(path: Path, identity: Identity) -> list[str]:
@@ -17,14 +17,15 @@ def problems(path: Path, identity: Identity) -> list[str]:
     found = []
     try:
         base_file.read(path, identity, thorough=True)
-    except SidecarMissing as error:
-        if not journal_path(path).exists():
-            found.append(str(error))
+    except SidecarMissing:
+        pass
     except SidecarError as error:
         found.append(str(error))
     try:
         for _ in journal.read(journal_path(path), identity):
             pass
+        if not path.exists():
+            Sidecar(path, identity)  # is the journal all there is, or does it need a base?
     except SidecarError as error:
         found.append(str(error))
     return found
@@ -42,35 +43,53 @@ def mend(path: Path, identity: Identity) -> list[str]:
 def _mend_base(path: Path, identity: Identity) -> list[str]:
     try:
         base_file.read(path, identity, thorough=True)
+        return []
     except SidecarMissing:
-        pass
+        return []
     except SidecarError as error:
-        return [f"{error.args[0].partition(':')[0]}: {_set_aside(path)}."]
-    return []
+        said = error.args[0].partition(":")[0]
+    try:
+        kept = salvage.whole_vectors(path, identity)
+    except SidecarError:  # nothing is known of what is in it
+        return [f"{said}: {_set_aside(path)}."]
+    aside = _set_aside(path)
+    if len(kept.ids):
+        try:
+            base_file.write(path, kept.ids, kept.read, kept.kind, identity)
+        except BaseException:
+            os.replace(_aside(path), path)  # a full disk: another time there may be room
+            raise
+    return [f"{said}: {len(kept.ids):,} of {kept.count:,} vectors were kept, {aside}."]
 
 
 def _mend_journal(path: Path, identity: Identity) -> list[str]:
     file = journal_path(path)
+    alone = not path.exists() and journal.continues_base(file)
     try:
         for _ in journal.read(file, identity):
             pass
-        return []
+        if not alone:
+            return []
+        said = f"{path.name} is missing beside {file.name}"
     except SidecarError:
-        pass
+        said = f"{file.name} is damaged"
     whole = list(journal.whole_records(file, identity))
     aside = _set_aside(file)
     if whole:
-        writer = journal.JournalWriter(file, identity, 0)
+        writer = journal.JournalWriter(file, identity, 0, continues=path.exists())
         for record in whole:
             if record.vectors is None:
                 writer.append(journal.encode_remove(record.ids))
             else:
                 writer.append(journal.encode_add(record.ids, record.vectors))
         writer.close()
-    return [f"{file.name} is damaged: {len(whole)} whole records were kept, {aside}."]
+    return [f"{said}: {len(whole)} whole records were kept, {aside}."]
 
 
 def _set_aside(path: Path) -> str:
-    aside = path.with_name(f"{path.name}-damaged")
-    os.replace(path, aside)
-    return f"it is now {aside.name}"
+    os.replace(path, _aside(path))
+    return f"it is now {_aside(path).name}"
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f"{path.name}-damaged")

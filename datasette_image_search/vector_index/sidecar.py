@@ -79,6 +79,12 @@ class Sidecar:
 
     def _read_base(self, stamp: tuple | None) -> Base | None:
         if stamp is None and not self.path.exists():
+            if journal.continues_base(journal_path(self.path)):
+                raise SidecarMissing(
+                    f"{self.path.name} is missing beside the database, and its journal is no use "
+                    "without it: put it back, or run 'datasette image-search repair' on the "
+                    "database."
+                )
             return None  # the first batches: all there is stands in the journal
         return base_file.read(self.path, self.identity)
 
@@ -145,6 +151,13 @@ class Sidecar:
         return self.refresh().search(queries, k, allowed)
 
 
+class EmptySidecar(Sidecar):
+    """A collection's vectors while there are none; it looks at no file."""
+
+    def refresh(self) -> Snapshot:
+        return self._snapshot
+
+
 class SidecarWriter(Sidecar):
     """A sidecar that one process at a time may change: ``add``, ``remove``, ``save``.
 
@@ -166,7 +179,9 @@ class SidecarWriter(Sidecar):
         self._process_lock = hold(path).lock
         try:
             super().__init__(path, identity)
-            self._journal = journal.JournalWriter(journal_path(self.path), identity, self._tail.end)
+            self._journal = journal.JournalWriter(
+                journal_path(self.path), identity, self._tail.end, self._snapshot.base is not None
+            )
         except BaseException:
             self._process_lock.release()
             raise

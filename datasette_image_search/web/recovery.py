@@ -1,0 +1,134 @@
+"""A killed writer's half transaction is undone, so that a server goes on answering.
+
+Datasette opens databases for reading alone, and SQLite lets nobody who only reads put
+back what a killed writer overwrote: until somebody opens the file for writing, every
+read of it fails, on Datasette's own pages too. So before a request is answered, and
+again where its answer is a failure, a database in that state is opened for writing once.
+Nothing else is written, and immutable databases are left alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sqlite3
+from functools import lru_cache
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+from ..errors import ImageSearchError
+
+log = logging.getLogger("datasette_image_search")
+
+_OURS = "/-/image-search"
+_undone: WeakKeyDictionary = WeakKeyDictionary()  # Datasette instance → how many times
+
+
+def before_reading(datasette, database: str) -> None:
+    """For a new connection: Datasette will not start with a database it cannot read."""
+    db = datasette.databases.get(database)
+    if db is not None and _has_journal(db):
+        try:
+            _undo(datasette, db)
+        except ImageSearchError as error:
+            log.warning("%s", error)
+
+
+def asgi(datasette, app):
+    """Wrap Datasette: no request fails because a writer was killed."""
+
+    async def recovered(scope, receive, send):
+        if scope["type"] != "http":
+            return await app(scope, receive, send)
+        stuck = await _undo_all(datasette)
+        if stuck and _OURS in scope["path"] and _concerns(scope["path"], stuck):
+            return await _refuse(scope["path"], send)
+        if scope["method"] not in ("GET", "HEAD"):
+            return await app(scope, receive, send)  # a body cannot be read again
+        first = _FirstTry(datasette, send)
+        try:
+            await app(dict(scope), receive, first.send)
+        except sqlite3.OperationalError:
+            if not first.failed and (first.started or not await first.is_worth_another()):
+                raise
+            first.failed = True
+        if first.failed:
+            await app(scope, receive, send)
+
+    return recovered
+
+
+class _FirstTry:
+    """A response on its way, kept back where it is a failure that asking again mends."""
+
+    def __init__(self, datasette, send):
+        self.started = self.failed = False
+        self._datasette = datasette
+        self._send = send
+        self._undone_before = _undone.get(datasette, 0)
+
+    async def send(self, message):
+        if message["type"] == "http.response.start":
+            self.failed = message["status"] >= 400 and await self.is_worth_another()
+            self.started = True
+        if not self.failed:
+            await self._send(message)
+
+    async def is_worth_another(self) -> bool:
+        """Was a writer killed meanwhile, and its work undone by this request or another?"""
+        await _undo_all(self._datasette)
+        return _undone.get(self._datasette, 0) != self._undone_before
+
+
+async def _undo_all(datasette) -> list:
+    """Make every database readable again; those where that cannot be done."""
+    stuck = []
+    for db in list(datasette.databases.values()):
+        if _has_journal(db):
+            try:
+                await asyncio.to_thread(_undo, datasette, db)
+            except ImageSearchError as error:
+                log.warning("%s", error)
+                stuck.append(db)
+    return stuck
+
+
+def _has_journal(db) -> bool:
+    return bool(db.path) and db.is_mutable and os.path.exists(f"{_real(str(db.path))}-journal")
+
+
+_real = lru_cache(os.path.realpath)  # the journal is beside the file, not beside a link to it
+
+
+def _undo(datasette, db) -> None:
+    # Imported here: a database that has no journal never pays for numpy.
+    from .. import catalog
+
+    if catalog.is_interrupted(db.path):
+        catalog.roll_back(db.path)
+        _undone[datasette] = _undone.get(datasette, 0) + 1
+        log.warning("%s: undone what a killed program left half written.", Path(db.path).name)
+
+
+# -- where it cannot be undone --------------------------------------------------------
+
+
+def _concerns(path: str, stuck: list) -> bool:
+    overview = path.removesuffix(".json").endswith(_OURS) and path.count("/") == 2
+    return overview or any(f"/{db.route}/" in path for db in stuck)
+
+
+async def _refuse(path: str, send) -> None:
+    said = (
+        "A program was killed while it wrote to this database, and what it left half done "
+        "cannot be undone here: the server may not write to the file."
+    )
+    body, kind = said, "text/plain; charset=utf-8"
+    if path.endswith(".json"):
+        body = json.dumps({"ok": False, "error": said, "errors": [said], "status": 503})
+        kind = "application/json; charset=utf-8"
+    headers = [(b"content-type", kind.encode()), (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": body.encode()})
