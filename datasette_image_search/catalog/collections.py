@@ -11,7 +11,7 @@ from urllib.parse import quote as percent_encoded
 
 from ..errors import CatalogError, NotFound
 from . import schema
-from .tables import Table, database_name, database_path
+from .tables import Table, database_name, database_path, same_name
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,12 @@ class CollectionRecord:
     index_kind: str
     sidecar: str
     finished: str | None = None
+
+    def is_called(self, name: str) -> bool:
+        return same_name(self.name, name)
+
+    def is_of(self, table: str) -> bool:
+        return same_name(self.table_name, table)
 
     def sidecar_path(self, conn: sqlite3.Connection) -> Path:
         """Beside the database, wherever that is now."""
@@ -74,8 +80,8 @@ def find(conn: sqlite3.Connection, name: str) -> CollectionRecord | None:
     every = collections(conn)
     for test in (
         lambda c: c.name == name,
-        lambda c: c.name.lower() == name.lower(),
-        lambda c: c.table_name.lower() == name.lower(),
+        lambda c: c.is_called(name),
+        lambda c: c.is_of(name),
     ):
         found = [collection for collection in every if test(collection)]
         if found:

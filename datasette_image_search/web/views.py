@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from datasette import Forbidden, Response
 from datasette.utils import CustomJSONEncoder, add_cors_headers
@@ -15,6 +16,8 @@ from .page import DEFAULT_SIZE, Place, Question
 from .settings import Settings, settings
 
 _TABLE = r"^/(?P<database>[^\/\.]+)/(?P<table>[^\/\.]+)/-/image-search"
+_PAGE = _TABLE + r"(?P<format>\.json)?$"
+_UPLOAD = re.compile(_PAGE)
 
 
 def routes():
@@ -22,15 +25,22 @@ def routes():
 
     return [
         (r"^/-/image-search(?P<format>\.json)?$", overview),
-        (_TABLE + r"(?P<format>\.json)?$", image_search),
+        (_PAGE, image_search),
         (_TABLE + r"/thumbnail/(?P<row>[^/]+)$", thumbnail),
     ]
 
 
-def is_upload(scope) -> bool:
-    """Is this a request that :func:`image_search` guards against other sites itself?"""
-    path = scope.get("path", "").removesuffix(".json")
-    return scope.get("method") == "POST" and path.endswith("/-/image-search")
+def is_upload(datasette, scope) -> bool:
+    """Is this a request that :func:`image_search` guards against other sites itself?
+
+    It is asked before Datasette finds a route, and looks at the path as Datasette will:
+    no other page may lose its guard because its path ends like ours.
+    """
+    path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1").partition("?")[0]
+    base = datasette.setting("base_url")
+    if path.startswith(base):
+        path = "/" + path[len(base) :]
+    return scope["method"] == "POST" and _UPLOAD.match(path) is not None
 
 
 async def image_search(request, datasette):
@@ -90,7 +100,7 @@ def _size(request, most: int) -> int:
         return min(DEFAULT_SIZE, most)
     if size == "max":
         return most
-    number = int(size) if size.isdecimal() and len(size) < 10 else 0
+    number = int(size) if size.isascii() and size.isdecimal() and len(size) < 10 else 0
     if not 1 <= number <= most:
         raise UsageError(f"_size must be a whole number from 1 to {most}, or max, not {size!r}.")
     return number
@@ -124,12 +134,11 @@ async def overview(request, datasette):
         try:
             records = await collections.of_database(db)
         except ImageSearchError as error:
-            problems.append(page.sentence(error))
+            if await versions.can_view_database(datasette, request.actor, db.name):
+                problems.append(page.sentence(error))
             continue
         for record in records:
-            if await versions.can_view_table(
-                datasette, request.actor, db.name, record.table_name
-            ) and await db.table_exists(record.table_name):
+            if await permissions.can_see(datasette, request.actor, db, record):
                 found.append((db, record))
     if not found and not await versions.can_view_instance(datasette, request.actor):
         if _wants_json(request):
@@ -140,7 +149,7 @@ async def overview(request, datasette):
         return _json(datasette, {"ok": True, "collections": listed})
     html = await datasette.render_template(
         "image_search_collections.html",
-        {"collections": listed, "problems": problems if found else []},
+        {"collections": listed, "problems": problems},
         request=request,
         view_name="image_search_collections",
     )
