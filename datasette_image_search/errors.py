@@ -12,6 +12,7 @@
     │   ├── SidecarDamaged
     │   └── SidecarMismatch     sound, but made by something else
     ├── TooLarge                over a limit that the configuration sets
+    ├── TooSlow                 not here in the time that the configuration sets
     └── Busy                    somebody else is at it; try again later
 
 The sentence is the whole message: the command line prints it on stderr, the
@@ -79,7 +80,18 @@ class TooLarge(ImageSearchError):
     status = 413
 
 
+class TooSlow(ImageSearchError):
+    """Not all of it came in the time that the configuration sets."""
+
+    status = 408
+
+
 class Busy(ImageSearchError):
     """Somebody else is at it; the same request may succeed later."""
 
     status = 503
+
+
+def shortened(text: str, most: int = 200) -> str:
+    """``text`` at a length that fits into a sentence."""
+    return text if len(text) <= most else f"{text[:most]}…"

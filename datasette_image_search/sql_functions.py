@@ -19,8 +19,8 @@ from .errors import ImageSearchError, NotFound
 
 log = logging.getLogger("datasette_image_search")
 
-# (collection's name, token) → the vector of the uploaded picture; raises NotFound.
-Remembered = Callable[[str, str], "object"]
+# (collection's record, token) → the vector of the uploaded picture; raises NotFound.
+Remembered = Callable[[object, str], object]
 
 
 def register(conn: sqlite3.Connection, remembered: Remembered | None = None) -> None:
@@ -40,7 +40,7 @@ def register(conn: sqlite3.Connection, remembered: Remembered | None = None) -> 
         collection = _open(conn, table)
         if remembered is None:
             raise NotFound("uploaded pictures are known to the server that took them alone.")
-        vector = remembered(collection.record.name, token)
+        vector = remembered(collection.record, token)
         return _json(collection, collection.similar_to_vector(vector, *_k(k)))
 
     def image_similarity(table, one, other):

@@ -273,15 +273,6 @@ async def test_max_k_from_configuration(shop):
     assert (await ds.client.get(f"{PAGE}.json?_similar=1&_size=6")).status_code == 400
 
 
-@pytest.mark.parametrize("wrong", [{"max_k": 0}, {"max_upload_bytes": "20 MB"}, {"max_kk": 3}])
-async def test_wrong_configuration_is_named_at_the_start(shop, wrong):
-    from datasette.utils import StartupError
-
-    ds = Datasette([str(shop / "shop.db")], metadata={"plugins": {"datasette-image-search": wrong}})
-    with pytest.raises(StartupError, match=next(iter(wrong))):
-        await ds.invoke_startup()
-
-
 async def test_head_and_other_methods(ds):
     assert (await ds.client.request("HEAD", PAGE)).status_code == 200
     assert (await ds.client.request("PUT", PAGE)).status_code == 405

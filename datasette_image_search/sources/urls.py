@@ -13,9 +13,9 @@ from functools import cached_property
 from http import HTTPStatus
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
-from ..errors import SourceError
+from ..errors import SourceError, shortened
 from . import fetched
-from .fetched import Fetched, quoted, shortened
+from .fetched import Fetched, quoted
 
 URL_SECONDS = 30  # from the first connection to the last byte, redirects included
 MAX_REDIRECTS = 5

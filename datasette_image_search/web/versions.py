@@ -13,6 +13,11 @@ UPLOAD = "image-search-upload"
 _HAS_ACTIONS = hasattr(Datasette, "allowed")  # since 1.0
 
 
+def configuration(datasette) -> dict:
+    """All of it, as it was written: plugins, databases, their tables."""
+    return (datasette.config if _HAS_ACTIONS else datasette.metadata()) or {}
+
+
 # -- what an actor may do -------------------------------------------------------------
 
 

@@ -10,8 +10,8 @@ from datasette.utils import CustomJSONEncoder, add_cors_headers
 from datasette.utils.asgi import Base400
 from datasette.views.base import DatasetteError
 
-from ..errors import Busy, ImageSearchError, UsageError
-from . import collections, links, multipart, page, permissions, uploads, versions
+from ..errors import Busy, ImageSearchError, TooLarge, UsageError
+from . import body, collections, links, multipart, page, permissions, uploads, versions
 from .page import DEFAULT_SIZE, Place, Question
 from .settings import Settings, settings
 
@@ -113,11 +113,18 @@ async def _take_upload(place: Place) -> str:
         raise Forbidden("Pictures are taken from this site's own pages only.")
     if not await permissions.can_upload(datasette, request.actor, place.database, place.table):
         raise Forbidden("You do not have permission to search by an uploaded picture.")
-    data = await multipart.read_picture(request, place.settings.max_upload_bytes)
-    vector, thumbnail = await uploads.embed(datasette, place.db, record, data)
+    sent = body.Body(request, place.settings)
+    try:
+        uploads.check_room()
+        with body.memory.share(sent.limit) as share:
+            data = await multipart.read_picture(sent, share)
+            vector, thumbnail = await uploads.embed(datasette, place.db, record, data)
+    except (TooLarge, Busy):
+        await sent.drop_the_rest()
+        raise
     return uploads.of(datasette).remember(
         place.database,
-        record.name,
+        record,
         vector,
         thumbnail,
         seconds=place.settings.upload_seconds,
@@ -194,9 +201,9 @@ def _json(datasette, data: dict, status: int = 200, headers: dict | None = None)
     headers = dict(headers or {})
     if datasette.cors:
         add_cors_headers(headers)
-    body = json.dumps(data, cls=CustomJSONEncoder)
+    text = json.dumps(data, cls=CustomJSONEncoder)
     return Response(
-        body, status=status, headers=headers, content_type="application/json; charset=utf-8"
+        text, status=status, headers=headers, content_type="application/json; charset=utf-8"
     )
 
 
