@@ -19,11 +19,20 @@ The sentence is the whole message: the command line prints it on stderr, the
 server puts it on the page or into the JSON with the class's ``status``.
 """
 
+from .wording import visible
+
 
 class ImageSearchError(Exception):
-    """One plain sentence for the user; ``status`` is its HTTP status."""
+    """One plain sentence for the user; ``status`` is its HTTP status.
+
+    Names from data stand in it: what in them would act on a terminal or in a log is
+    written out.
+    """
 
     status = 400
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
 
 
 class UsageError(ImageSearchError):
@@ -90,8 +99,3 @@ class Busy(ImageSearchError):
     """Somebody else is at it; the same request may succeed later."""
 
     status = 503
-
-
-def shortened(text: str, most: int = 200) -> str:
-    """``text`` at a length that fits into a sentence."""
-    return text if len(text) <= most else f"{text[:most]}…"

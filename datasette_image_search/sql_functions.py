@@ -15,7 +15,8 @@ import sqlite3
 from collections.abc import Callable
 from functools import wraps
 
-from .errors import ImageSearchError, NotFound
+from .errors import ImageSearchError, NotFound, UsageError
+from .wording import shortened
 
 log = logging.getLogger("datasette_image_search")
 
@@ -59,10 +60,12 @@ def register(conn: sqlite3.Connection, remembered: Remembered | None = None) -> 
 
 
 def _open(conn: sqlite3.Connection, table):
+    if not isinstance(table, str):
+        raise UsageError(f"the first argument names a table or a collection, not {table!r}.")
     # Imported here: a connection that never asks never pays for numpy and FAISS.
     from .collection import Collection
 
-    return Collection.open(conn, str(table))
+    return Collection.open(conn, table)
 
 
 def _k(k) -> tuple:
@@ -71,7 +74,9 @@ def _k(k) -> tuple:
 
 def _json(collection, matches) -> str:
     keys = collection.record.key_columns
-    return json.dumps([match.as_dict(keys) for match in matches], default=_text)
+    # Letters as they are: SQLite's ->> does not find an umlaut that is written \\u00fc.
+    dicts = [match.as_dict(keys) for match in matches]
+    return json.dumps(dicts, default=_text, ensure_ascii=False)
 
 
 def _text(value) -> str:
@@ -86,7 +91,9 @@ def _logged(function):
         try:
             return function(*arguments)
         except ImageSearchError as error:
-            log.warning("%s(): %s", function.__name__, error)
-            raise
+            # An argument of a million characters is in it whole, and would be in the log.
+            said = shortened(str(error), 500)
+            log.warning("%s(): %s", function.__name__, said)
+            raise type(error)(said) from None
 
     return logged

@@ -47,7 +47,12 @@ class CollectionRecord:
         return same_name(self.table_name, table)
 
     def sidecar_path(self, conn: sqlite3.Connection) -> Path:
-        """Beside the database, wherever that is now."""
+        """Beside the database, wherever that is now; and nowhere else, whoever made it."""
+        if self.sidecar in ("", "..") or Path(self.sidecar).name != self.sidecar:
+            raise CatalogError(
+                f"the catalog in {database_name(conn)} names a sidecar that is not beside it: "
+                f"{self.sidecar!r}."
+            )
         return Path(database_path(conn)).parent / self.sidecar
 
     def root_path(self, conn: sqlite3.Connection) -> Path:

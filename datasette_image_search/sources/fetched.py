@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..errors import shortened
+from ..wording import shortened
 
 MAX_BYTES = 256 * 2**20
 

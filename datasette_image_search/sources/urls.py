@@ -13,7 +13,8 @@ from functools import cached_property
 from http import HTTPStatus
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
-from ..errors import SourceError, shortened
+from ..errors import SourceError
+from ..wording import shortened
 from . import fetched
 from .fetched import Fetched, quoted
 

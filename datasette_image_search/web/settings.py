@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields, replace
 
-from ..errors import UsageError, shortened
+from ..errors import UsageError
+from ..wording import shortened
 from . import versions
 
 PLUGIN = "datasette-image-search"

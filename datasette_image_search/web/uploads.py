@@ -14,6 +14,7 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from ..errors import Busy, ModelError, NotFound
+from ..wording import visible
 
 log = logging.getLogger("datasette_image_search")
 
@@ -130,7 +131,7 @@ async def embed(datasette, db, record, data: bytes):
         return await _embedder.run(_embed, datasette, Path(db.path or "").parent, record, data)
     except ModelError as error:
         # What is wrong names files of the server: it is for those who read its log.
-        log.error("%s: %s", record.name, error)
+        log.error("%s: %s", visible(record.name), error)
         raise ModelError(
             f"this server cannot look at pictures for {record.name!r} now: "
             f"its model {record.model} does not run here."
