@@ -18,7 +18,8 @@ DEFAULT_K = 10
 MAX_K = 10_000
 # Asked beyond k at once: the row itself, rows that have gone, rows a filter drops.
 _SLACK = 6
-_FILTERED_SLACK = 10
+_FILTERED = 3  # times as many are asked for under a filter, at first, and
+_FILTERED_MOST = 4096  # at most before the filter itself is asked which rows it leaves
 
 
 @dataclass(frozen=True)
@@ -144,15 +145,15 @@ class Collection:
         """As :meth:`similar_to_row`, for the vector of any picture."""
         k = check_k(k)
         queries = np.asarray(vector, np.float32)[None]
-        wanted = k + _SLACK if where is None else _FILTERED_SLACK * (k + _SLACK)
-        while True:
+        wanted = (k + _SLACK) * (1 if where is None else _FILTERED)
+        while where is None or wanted <= max(_FILTERED_MOST, _FILTERED * (k + _SLACK)):
             neighbours = self.index.search(queries, wanted)[0]
             matches = self._rows_of(neighbours, k, where, parameters, without)
             if len(matches) >= k or len(neighbours.ids) < wanted:
                 return matches[:k]
-            if where is not None:
-                break
-            wanted *= 4  # many rows have gone since the last embed
+            # Many rows have gone since the last embed, or a filter leaves few. As many as
+            # would do if the farther ones fit it as often, and half as many again.
+            wanted = max(4 * wanted, int(1.5 * wanted * k / max(len(matches), 0.5)))
         # A narrow filter: search among its pictures alone, one more for the row itself.
         allowed = self.rows.picture_ids(where, parameters)
         neighbours = self.index.search(queries, k + 1, allowed)[0]

@@ -37,6 +37,11 @@ class StoredVectors:
 
     def read(self, positions: np.ndarray) -> np.ndarray:
         """The vectors (n × d float32) at ``positions``."""
+        stored = self.stored(positions)
+        return widened(stored, self.scale) if self._stored == np.float16 else stored
+
+    def stored(self, positions: np.ndarray) -> np.ndarray:
+        """What the file has at ``positions`` (n × d): halves times the scale, or float32."""
         count = len(positions)
         stored = np.empty((count, self._dimensions), self._stored)
         room, width = memoryview(stored.reshape(-1).view(np.uint8)), self._width
@@ -50,7 +55,7 @@ class StoredVectors:
                 # Nearly always whole at once; this loop is a fifth of a search.
                 if _PREADV is None or _PREADV(descriptor, (part,), offset) != width:
                     _fill(part, descriptor, offset)
-        return widened(stored, self.scale) if self._stored == np.float16 else stored
+        return stored
 
 
 def widened(halves: np.ndarray, scale: float = 1.0) -> np.ndarray:
@@ -104,7 +109,8 @@ class Base:
         """For an index to grow out of, with the vectors at ``kept`` first; None for exact."""
         if not self.index.approximate:
             return None
-        return Earlier(self.index, kept, self.learnt_from, self.vectors.scale)
+        vectors = self.vectors
+        return Earlier(self.index, kept, self.learnt_from, vectors.scale, vectors.stored)
 
     @cached_property
     def _sorted(self) -> np.ndarray:

@@ -110,11 +110,11 @@ def _write_vectors(file, ids: np.ndarray, read: Reader, kind: str, identity, ear
     build = builder(kind, count, dimensions, identity.metric, read, earlier)
     stored = engine.KINDS[kind].stored
     file.seek(build.vectors_at)
-    for start in range(0, count, AT_ONCE):
+    for start in range(0, build.known, AT_ONCE):
+        file.write(earlier.stored(earlier.kept[start : start + AT_ONCE]).data)
+    for start in range(build.known, count, AT_ONCE):
         vectors = read(np.arange(start, min(start + AT_ONCE, count)))
-        new = vectors[max(0, build.known - start) :]
-        if len(new):
-            build.add(new)
+        build.add(vectors)
         with np.errstate(over="ignore"):
             kept = (vectors * np.float32(build.scale)).astype(stored)
         if stored == "<f2" and not np.isfinite(kept).all():

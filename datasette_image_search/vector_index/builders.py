@@ -35,13 +35,15 @@ _FLAT_HEADER = struct.Struct("<4siqqq?iQ")  # of an IndexFlat, as FAISS writes i
 class Earlier:
     """The index before: ``kept`` are the positions (ascending) that come first in the new one.
 
-    ``learnt_from`` is how many vectors it was trained with, ``scale`` that of its vectors.
+    ``learnt_from`` is how many vectors it was trained with, ``scale`` that of its vectors,
+    and ``stored`` gives them (n × d float16) at positions of its own.
     """
 
     index: Clustered
     kept: np.ndarray
     learnt_from: int
     scale: float
+    stored: Callable[[np.ndarray], np.ndarray]
 
     def suits(self, count: int) -> bool:
         """May an index of ``count`` vectors go on with what this one has learnt?"""
