@@ -10,6 +10,7 @@ from conftest import COLOURS, SHAPES, draw, seeded_weights
 
 from datasette_image_search import models, pictures
 from datasette_image_search.errors import ModelError
+from datasette_image_search.models import torchvision_zoo
 from datasette_image_search.models.torchvision_zoo import ZOO
 
 
@@ -103,6 +104,29 @@ def test_families_of_the_zoo_give_the_width_they_promise(name, torch_home, batch
     assert full.shape == (4, model.dimensions)
     auto = model.load(weights, "cpu", "auto").embed(batch[1][:4])
     assert cosines(full, auto).min() >= 0.999
+
+
+@pytest.mark.parametrize("entry", ZOO, ids=lambda entry: entry.id)
+def test_every_number_of_a_network_comes_from_its_weights(entry):
+    """It is built without any (on "meta"): what a file lacks would have none."""
+    network = torchvision_zoo._architecture(entry.id)
+    stored = network.state_dict()
+    assert {name for name, _ in network.named_buffers()} <= set(stored)
+    assert {name for name, _ in network.named_parameters()} <= set(stored)
+
+
+def test_a_device_without_enough_memory_is_said_plainly(torch_home, monkeypatch):
+    import torch
+
+    model = models.get("resnet18")
+    network = model.load(model.find_weights(), "cpu")
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+
+    monkeypatch.setattr(network, "_run", full)
+    with pytest.raises(ModelError, match="7 pictures at a time .* smaller --batch-size"):
+        network.embed(np.zeros((7, 8, 8, 3), np.uint8))
 
 
 def test_weights_from_a_file(torch_home, tmp_path, batch):

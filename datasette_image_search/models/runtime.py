@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,9 @@ def choose_precision(precision: str, device: torch.device) -> torch.dtype:
     if precision != "auto":
         return _DTYPES[precision]
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        # Where bf16 is emulated (before Ampere), fp16 is what the hardware is made for.
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if native else torch.float16
     if device.type == "cpu" and _cpu_has_bf16():
         return torch.bfloat16
     return torch.float32
@@ -117,13 +120,13 @@ class Network:
     @torch.inference_mode()
     def embed(self, pixels: np.ndarray) -> np.ndarray:
         """Vectors (n × dimensions float32) of n × size × size × 3 uint8 pictures."""
-        batch = torch.from_numpy(np.require(pixels, requirements=("C", "W"))).to(self.device)
-        batch = batch.permute(0, 3, 1, 2)  # NHWC in memory already is channels-last
-        batch = batch.to(torch.float32) * self._scale + self._shift
-        reduced = self.dtype != torch.float32
-        with torch.autocast(self.device.type, self.dtype, enabled=reduced):
-            features = self._module(batch)
-        vectors = features.flatten(1).float().cpu().numpy()
+        try:
+            vectors = self._run(np.require(pixels, requirements=("C", "W")))
+        except torch.OutOfMemoryError:
+            raise ModelError(
+                f"{len(pixels)} pictures at a time need more memory than the device "
+                f"{self.device.type} has: try a smaller --batch-size, or --device cpu."
+            ) from None
         if vectors.shape[1] != self.dimensions:
             raise ModelError(
                 f"the network gives {vectors.shape[1]} numbers a picture "
@@ -135,3 +138,12 @@ class Network:
                 "or the precision does not suit it (try --precision fp32)."
             )
         return vectors
+
+    def _run(self, pixels: np.ndarray) -> np.ndarray:
+        batch = torch.from_numpy(pixels).to(self.device)  # as bytes: a quarter of the way
+        batch = batch.permute(0, 3, 1, 2)  # NHWC in memory already is channels-last
+        batch = batch.to(torch.float32) * self._scale + self._shift
+        reduced = self.dtype != torch.float32
+        with torch.autocast(self.device.type, self.dtype) if reduced else nullcontext():
+            features = self._module(batch)
+        return features.flatten(1).float().cpu().numpy()

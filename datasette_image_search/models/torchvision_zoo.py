@@ -72,13 +72,9 @@ class ZooModel:
             ) from error
 
     def load(self, weights: Weights, device: str = "auto", precision: str = "auto"):
-        import torch
-        import torchvision
-
         from .runtime import Network, read_state_dict
 
-        with torch.device("meta"):  # no numbers are drawn only to be overwritten
-            network = torchvision.models.get_model(self.id, weights=None)
+        network = _architecture(self.id)
         state = read_state_dict(weights.path)
         try:
             network.load_state_dict(state, assign=True)
@@ -88,6 +84,18 @@ class ZooModel:
             ) from None
         _replace_by_identity(network, self.cut)
         return Network(network, self.dimensions, device=device, precision=precision)
+
+
+def _architecture(id: str):
+    """A network whose numbers are still to come."""
+    import torch
+    import torchvision
+
+    try:
+        with torch.device("meta"):  # draws no numbers, which would take as long as reading them
+            return torchvision.models.get_model(id, weights=None)
+    except NotImplementedError:  # a RegNet's widths are computed with tensors
+        return torchvision.models.get_model(id, weights=None)
 
 
 def _replace_by_identity(network, path: str) -> None:
