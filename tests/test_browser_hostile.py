@@ -103,6 +103,9 @@ def test_every_page_of_a_hostile_database(page, server):
             page.locator(".image-search-picture").nth(number).click()
             page.wait_for_url("**_similar=*")
             assert page.locator(".image-search-caption").count() >= len(hostile.TEXTS) - 1
+        turned = """() => [...document.querySelectorAll("section a, bdi")]
+            .filter(e => getComputedStyle(e).unicodeBidi != "isolate").map(e => e.outerHTML)"""
+        assert page.evaluate(turned) == []
         own = page.locator("script:not([src])").all_inner_texts()
         assert not any("image-search" in text or "alert(" in text for text in own)
         assert page.locator(".image-search-grid [onclick], .image-search-grid svg").count() == 0

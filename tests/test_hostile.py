@@ -106,6 +106,16 @@ async def test_html(ds):
         assert "set-cookie" not in answer.headers or "hostile" not in answer.headers["set-cookie"]
 
 
+async def test_every_link_has_words(ds):
+    await ds.invoke_startup()
+    for table in (hostile.TABLE, "pairs", "files"):
+        page = (await ds.client.get(f"{hostile.page_of(table)}/-/image-search")).text
+        captions = re.findall(r'image-search-caption">\s*<a href="[^"]*">([^<]*)</a>', page)
+        assert len(captions) == len(hostile.TEXTS)
+        assert all(html.unescape(words).strip() for words in captions)
+    assert "row +" in (await ds.client.get(f"{hostile.page_of(hostile.TABLE)}/-/image-search")).text
+
+
 async def test_every_row_is_found_by_its_own_link(ds):
     await ds.invoke_startup()
     for table in (hostile.TABLE, "pairs", "files"):
