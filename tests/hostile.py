@@ -7,6 +7,7 @@ from pathlib import Path
 
 import sqlite_utils
 from conftest import draw
+from datasette.utils import tilde_encode
 
 TEXTS = [
     "<script>alert('value')</script>",
@@ -37,6 +38,10 @@ DATABASE = "<svg onload=alert('database')>\"'{{7*7}}"
 ENDINGS = ("red", "green", "blue", "yellow", "black", "pink")
 
 
+def page_of(table: str) -> str:
+    return f"/{tilde_encode(DATABASE)}/{tilde_encode(table)}"
+
+
 def build(folder: Path) -> Path:
     """The database's path: a table with each text as a key, one of pairs, one of files."""
     from datasette_image_search.collection import EmbedOptions, embed
@@ -64,6 +69,6 @@ def build(folder: Path) -> Path:
         ("files", "path"),
         ("broken", PICTURE),
     ):
-        embed(path, table, EmbedOptions(model="resnet18", column=column))
-    embed(path, TABLE, EmbedOptions(model="resnet18", column=PICTURE, collection=COLLECTION))
+        embed(path, table, EmbedOptions(model="mini", column=column))
+    embed(path, TABLE, EmbedOptions(model="mini", column=PICTURE, collection=COLLECTION))
     return path

@@ -21,7 +21,7 @@ from datasette_image_search.wording import visible
 
 
 @pytest.fixture(scope="module")
-def database(torch_home, tmp_path_factory):
+def database(tmp_path_factory):
     return hostile.build(tmp_path_factory.mktemp("hostile") / "of data")
 
 
@@ -55,20 +55,16 @@ class Page(HTMLParser):
             self.scripts.append(data.strip())
 
 
-def table_page(ds, table: str) -> str:
-    return str(ds.urls.table(hostile.DATABASE, table))
-
-
 async def pages(ds) -> list[str]:
     """Every page of ours, with each hostile text in every parameter it takes."""
     found = ["/-/image-search"]
     for table in (hostile.TABLE, "pairs", "files", "broken", "absent" + hostile.TABLE):
-        found.append(f"{table_page(ds, table)}/-/image-search")
+        found.append(f"{hostile.page_of(table)}/-/image-search")
     for text in hostile.TEXTS:
         for name in ("_similar", "_collection", "_size", hostile.KEY, "_search", text):
             found.append(f"{found[1]}?{urlencode({name: text})}")
         found.append(f"{found[2]}?{urlencode({'_similar': text})}")
-    page = f"{table_page(ds, hostile.TABLE)}/-/image-search"
+    page = f"{hostile.page_of(hostile.TABLE)}/-/image-search"
     found += [f"{page}?{urlencode({'_collection': hostile.COLLECTION, hostile.LABEL: text})}"
               for text in hostile.TEXTS]  # fmt: skip
     found += [f"{page}?{urlencode({'_where': text})}" for text in hostile.TEXTS]
@@ -88,7 +84,7 @@ async def test_html(ds):
         scripts |= set(Page((await ds.client.get(path)).text).scripts)
     paths = await pages(ds)
     for table in (hostile.TABLE, "pairs", "files"):
-        links = await links_of(ds, f"{table_page(ds, table)}/-/image-search")
+        links = await links_of(ds, f"{hostile.page_of(table)}/-/image-search")
         similar = [link for link in links if "_similar=" in link]
         assert len(similar) == len(hostile.TEXTS)
         paths += similar
@@ -110,10 +106,20 @@ async def test_html(ds):
         assert "set-cookie" not in answer.headers or "hostile" not in answer.headers["set-cookie"]
 
 
+async def test_every_link_has_words(ds):
+    await ds.invoke_startup()
+    for table in (hostile.TABLE, "pairs", "files"):
+        page = (await ds.client.get(f"{hostile.page_of(table)}/-/image-search")).text
+        captions = re.findall(r'image-search-caption">\s*<a href="[^"]*">([^<]*)</a>', page)
+        assert len(captions) == len(hostile.TEXTS)
+        assert all(html.unescape(words).strip() for words in captions)
+    assert "row +" in (await ds.client.get(f"{hostile.page_of(hostile.TABLE)}/-/image-search")).text
+
+
 async def test_every_row_is_found_by_its_own_link(ds):
     await ds.invoke_startup()
     for table in (hostile.TABLE, "pairs", "files"):
-        page = f"{table_page(ds, table)}/-/image-search"
+        page = f"{hostile.page_of(table)}/-/image-search"
         for link in [link for link in await links_of(ds, page) if "_similar=" in link]:
             path, _, query = link.partition("?")
             data = (await ds.client.get(f"{path}.json?{query}")).json()
@@ -131,7 +137,7 @@ async def test_every_row_is_found_by_its_own_link(ds):
 async def test_cells_of_datasettes_own_pages(ds):
     await ds.invoke_startup()
     for table in (hostile.TABLE, "pairs", "files", "broken"):
-        answer = await ds.client.get(f"{table_page(ds, table)}?_size=100")
+        answer = await ds.client.get(f"{hostile.page_of(table)}?_size=100")
         assert answer.status_code == 200
         cells = re.findall(r'<div class="image-search-cell">.*?</div>', answer.text, re.DOTALL)
         assert len(cells) == (1 if table == "broken" else len(hostile.TEXTS))
@@ -142,7 +148,7 @@ async def test_cells_of_datasettes_own_pages(ds):
 
 async def test_redirects_carry_no_header(ds, database):
     picture = next(database.parent.glob("*.png")).read_bytes()
-    page = f"{table_page(ds, hostile.TABLE)}/-/image-search"
+    page = f"{hostile.page_of(hostile.TABLE)}/-/image-search"
     for text in hostile.TEXTS:
         query = urlencode({hostile.KEY: text, text: "x", "_collection": hostile.COLLECTION})
         sent = await ds.client.post(f"{page}?{query}", files={"image": (text[:30], picture)})
@@ -166,7 +172,7 @@ async def test_json_is_json(ds):
 
 
 async def test_thumbnail_errors_are_plain_text(ds):
-    page = f"{table_page(ds, hostile.TABLE)}/-/image-search/thumbnail"
+    page = f"{hostile.page_of(hostile.TABLE)}/-/image-search/thumbnail"
     for text in hostile.TEXTS:
         for path in (
             f"{page}/{quote(text, safe='')}",

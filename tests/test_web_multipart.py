@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import traceback
 from itertools import pairwise
 
 import pytest
@@ -327,6 +328,22 @@ async def test_what_is_dropped_must_come_in_time_too():
     scope = {"type": "http", "method": "POST", "headers": [(b"content-type", b"image/png")]}
     body = Body(Request(scope, receive), Settings(max_upload_bytes=10**9, upload_timeout=0.2))
     await body.drop_the_rest()
+
+
+async def test_what_is_refused_is_kept_by_nobody():
+    """Not even by the error, which lives on while the rest of the body is dropped."""
+    memory = Memory(10**6)
+    pieces = [b"x" * 10**6, b"x"]
+    body = Body(request(pieces, "image/png"), Settings(max_upload_bytes=10**6))
+    with pytest.raises(TooLarge) as caught, memory.share(body.limit) as share:
+        await read_picture(body, share)
+    kept = [
+        value
+        for frame, _ in traceback.walk_tb(caught.tb)
+        for value in frame.f_locals.values()
+        if hasattr(value, "_data")
+    ]
+    assert kept and all(len(one._data) == 0 for one in kept)
 
 
 async def test_memory_is_shared_and_given_back():

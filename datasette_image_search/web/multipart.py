@@ -29,9 +29,12 @@ async def read_picture(body: Body, share: Share) -> bytes:
             f"Send the picture as a multipart field named {FIELD}, "
             "or as the body with a content type that begins with image/."
         )
-    async for piece in body.pieces():
-        picture.write(piece)
-    data = picture.finish()
+    try:
+        async for piece in body.pieces():
+            picture.write(piece)
+        data = picture.finish()
+    finally:
+        picture.clear()  # an error keeps all this alive while the rest of a body is dropped
     if not data:
         raise UsageError("Choose a picture first.")
     return data
@@ -47,13 +50,15 @@ class _Whole:
 
     def write(self, piece: bytes) -> None:
         if len(self._data) + len(piece) > self._limit:
-            self._data.clear()
             raise too_large(self._limit)
         self._share.take(len(piece))
         self._data += piece
 
     def finish(self) -> bytes:
         return bytes(self._data)
+
+    def clear(self) -> None:
+        self._data.clear()
 
 
 class _Field(_Whole):

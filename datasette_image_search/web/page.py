@@ -206,16 +206,21 @@ async def _with_matches(place: Place, question: Question, found: Found) -> dict:
 
 def _card(place: Place, row: search.Row, label_column: str | None) -> dict:
     label = row.values.get(label_column) if label_column else None
-    if label in (None, "") or isinstance(label, bytes):
+    if isinstance(label, bytes) or not _can_be_seen(label):
         label = ", ".join(str(value) for value in row.key)
     return {
-        "label": str(label),
+        "label": str(label) if _can_be_seen(label) else f"row {links.row_path(row.key)}",
         "row_url": links.row(place.datasette, place.database, place.table, row.key),
         "similar_url": place.link(("_similar", links.row_path(row.key))),
         "thumbnail": place.thumbnail(row),
         "score": None if row.match is None else row.match.score,
         "distance": None if row.match is None else row.match.distance,
     }
+
+
+def _can_be_seen(label) -> bool:
+    """A link of blanks is one that nobody finds."""
+    return label is not None and any(c.isprintable() and c != " " for c in str(label))
 
 
 def _inline(thumbnail: bytes | None) -> str | None:
