@@ -27,29 +27,11 @@ from pathlib import Path
 
 import numpy as np
 
+from .drawn import Drawn, ids_of
+
 K = 10
 SHARES = (0.5, 0.05, 0.001)
 IDENTITY = {"model": "drawn", "weights": "none", "preprocessing": "none"}
-
-
-class Drawn:
-    """Vectors that can be drawn again: rows from one start are always the same."""
-
-    def __init__(self, dimensions: int, metric: str):
-        random = np.random.default_rng(0)
-        self._centres = random.standard_normal((3000, 48), np.float32)
-        self._layer = random.standard_normal((48, dimensions), np.float32) / np.float32(48**0.5)
-        self._bias = 0.3 * random.standard_normal(dimensions, np.float32) - np.float32(0.3)
-        self._metric = metric
-
-    def __call__(self, count: int, seed: int) -> np.ndarray:
-        random = np.random.default_rng([1, seed])
-        latent = self._centres[random.integers(0, len(self._centres), count)]
-        latent = latent + 0.5 * random.standard_normal(latent.shape, np.float32)
-        vectors = np.maximum(latent @ self._layer + self._bias, 0)
-        if self._metric == "cosine":
-            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        return vectors
 
 
 def identity_for(arguments):
@@ -58,21 +40,16 @@ def identity_for(arguments):
     return Identity(**IDENTITY, dimensions=arguments.dimensions, metric=arguments.metric)
 
 
-def ids_of(count: int) -> np.ndarray:
-    """Spread as picture ids are; ascending, so that their order is the rows'."""
-    return np.sort(np.random.default_rng(2).integers(0, 2**62, 2 * count, np.int64))[::2]
-
-
 def draw(arguments, path: Path) -> np.ndarray:
     """Write the exact sidecar; the similarities of the queries to all (q × n float32)."""
     from datasette_image_search.vector_index import base_file
 
     drawn = Drawn(arguments.dimensions, arguments.metric)
-    queries = drawn(arguments.queries, 10**9)
+    queries = drawn.more(arguments.queries, 0)
     near = np.empty((len(queries), arguments.vectors), np.float32)
 
     def read(rows: np.ndarray) -> np.ndarray:
-        vectors = drawn(len(rows), int(rows[0]))
+        vectors = drawn(rows)
         near[:, rows] = queries @ vectors.T
         if arguments.metric == "l2":
             near[:, rows] -= 0.5 * np.einsum("ij,ij->i", vectors, vectors)
@@ -103,7 +80,7 @@ def serve(arguments, path: Path, filters: list) -> dict:
     """Open, then ask one query at a time, unfiltered and filtered."""
     from datasette_image_search.vector_index import Sidecar
 
-    queries = Drawn(arguments.dimensions, arguments.metric)(arguments.queries, 10**9)
+    queries = Drawn(arguments.dimensions, arguments.metric).more(arguments.queries, 0)
     before = resident()
     began = time.perf_counter()
     index = Sidecar(path, identity_for(arguments))
@@ -146,15 +123,15 @@ def grow(arguments, path: Path) -> dict:
     with SidecarWriter(path, identity_for(arguments)) as index:
         for start in range(0, 100, 20):
             at = time.perf_counter()
-            index.add(np.arange(-100 + start, -80 + start), drawn(20, 10**9 + 1 + start))
+            index.add(np.arange(-100 + start, -80 + start), drawn.more(20, 1 + start))
             batches.append(time.perf_counter() - at)
         index.finish()
     taken = time.perf_counter() - began
     with SidecarWriter(path, identity_for(arguments)) as index:
-        index.add(np.arange(-1000, -100), drawn(900, 10**9 + 200))
+        index.add(np.arange(-1000, -100), drawn.more(900, 200))
     reader = Sidecar(path, identity_for(arguments))
     asked = []
-    for query in drawn(arguments.queries, 10**9):
+    for query in drawn.more(arguments.queries, 0):
         began = time.perf_counter()
         reader.search(query[None], K)
         asked.append(time.perf_counter() - began)

@@ -5,6 +5,7 @@
     ├── NotFound                a database, table, column, row or collection that is not there
     ├── SourceError             a row's picture cannot be read
     ├── PictureError            the bytes are not a picture we can show
+    ├── DecoderError            no process can be started to decode pictures in
     ├── ModelError              a model is unknown, or its weights cannot be had
     ├── CatalogError            the database cannot be read or written
     │   └── CatalogInterrupted  a killed writer's work must be undone first, and cannot be here
@@ -42,6 +43,12 @@ class SourceError(ImageSearchError):
 
 class PictureError(ImageSearchError):
     """The bytes are not a picture that can be decoded."""
+
+
+class DecoderError(ImageSearchError):
+    """No process can be started to decode pictures in."""
+
+    status = 500
 
 
 class ModelError(ImageSearchError):

@@ -55,14 +55,14 @@ def register(conn: sqlite3.Connection, remembered: Remembered | None = None) -> 
         (image_similarity, (3,)),
     ):
         for count in counts:
-            conn.create_function(function.__name__, count, _logged(function))
+            conn.create_function(function.__name__, count, _guarded(conn, function))
 
 
 def _open(conn: sqlite3.Connection, table):
     # Imported here: a connection that never asks never pays for numpy and FAISS.
     from .collection import Collection
 
-    return Collection.open(conn, str(table))
+    return Collection.kept(conn, str(table))
 
 
 def _k(k) -> tuple:
@@ -70,23 +70,29 @@ def _k(k) -> tuple:
 
 
 def _json(collection, matches) -> str:
+    from .collection import as_text
+
     keys = collection.record.key_columns
-    return json.dumps([match.as_dict(keys) for match in matches], default=_text)
+    return json.dumps([match.as_dict(keys) for match in matches], default=as_text)
 
 
-def _text(value) -> str:
-    return value.hex() if isinstance(value, bytes) else str(value)
+def _guarded(conn: sqlite3.Connection, function):
+    """SQLite hides what a function says when it fails, so it is said in the log too.
 
-
-def _logged(function):
-    """SQLite hides what a function says when it fails, so it is said in the log too."""
+    One that a time limit has stopped is no failure: the query itself stops then.
+    """
 
     @wraps(function)
-    def logged(*arguments):
+    def guarded(*arguments):
         try:
             return function(*arguments)
         except ImageSearchError as error:
             log.warning("%s(): %s", function.__name__, error)
             raise
+        except sqlite3.OperationalError as error:
+            if str(error) != "interrupted":
+                raise
+            conn.interrupt()
+            return None
 
-    return logged
+    return guarded

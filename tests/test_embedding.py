@@ -216,7 +216,7 @@ def test_a_narrow_filter_among_many_rows_still_gives_k(tmp_path):
         catalog.Table.read(conn, "products"),
     )  # fmt: skip
     vectors = np.random.default_rng(0).normal(size=(3000, 16)).astype(np.float32)
-    rows = catalog.Rows(conn, record)
+    rows = catalog.RowsWriter(conn, record)
     with catalog.transaction(conn):
         rows.record(
             [catalog.Outcome((i,), f"{i}.png", None, i + 1) for i in range(3000)],
@@ -552,6 +552,42 @@ def test_load_leaves_foreign_tables_alone(shop_copy):
         load(shop_copy / "shop.db", "products", shop_copy / "pictures")
     with pytest.raises(UsageError, match="catalog's own"):
         load(shop_copy / "shop.db", "image_search_rows_1", shop_copy / "pictures")
+
+
+def test_load_takes_a_table_by_its_name_in_any_case(shop_copy, tmp_path):
+    database, folder = tmp_path / "photos.db", shop_copy / "pictures"
+    assert load(database, "Photos", folder).added == 24
+    (folder / "red-box.png").unlink()
+    again = load(database, "photos", folder)
+    assert (again.unchanged, again.added, again.removed) == (23, 0, 1)
+    assert sqlite_utils.Database(database).table_names().count("Photos") == 1
+    assert counts(embed(database, "PHOTOS", SMALL)) == (23, 0, 0, 0)  # and finds the folder
+    with pytest.raises(UsageError, match="catalog's own"):
+        load(database, "Image_Search_Rows_1", folder)
+
+
+def test_load_tells_how_far_it_is_and_others_may_write_meanwhile(shop_copy, tmp_path, monkeypatch):
+    database, folder = tmp_path / "photos.db", shop_copy / "pictures"
+    monkeypatch.setattr(collection.loading, "_BATCH", 10)
+    told = []
+
+    class Meanwhile:
+        def start(self, total):
+            told.append(total)
+
+        def advance(self, rows):
+            told.append(rows)
+            other = sqlite3.connect(database, timeout=0)
+            other.execute(f"create table t{len(told)} (x)")
+            if rows < 10:
+                raise KeyboardInterrupt  # after the last batch
+
+    with pytest.raises(KeyboardInterrupt):
+        load(database, "photos", folder, progress=Meanwhile())
+    assert told == [24, 10, 10, 4]
+    again = load(database, "photos", folder)
+    assert (again.added, again.unchanged) == (0, 24)
+    assert counts(embed(database, "photos", SMALL)) == (24, 0, 0, 0)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names of bytes are POSIX's")

@@ -275,6 +275,15 @@ def test_a_large_jpeg_is_decoded_at_a_reduced_size_and_reported_at_its_own(
     assert difference.mean() < 1
 
 
+def test_a_large_photo_is_decoded_small_and_alike_with_and_without_a_thumbnail():
+    rough = gradient(40, 30).resize((4000, 3000), Image.Resampling.BICUBIC)
+    data = encoded(rough, "JPEG", quality=90)
+    assert decode(data, pictures.wanted_side(SQUASH))[0].size == (500, 375)
+    made = pictures.prepare(data, SQUASH)
+    assert (made.pixels == pictures.prepare(data, SQUASH, thumbnail=False).pixels).all()
+    assert np.abs(made.pixels.astype(int) - fit(decode(data)[0], SQUASH)).mean() < 1
+
+
 def test_the_same_picture_in_any_format_is_the_same_to_a_model():
     wanted = fit(quarters(), SQUASH)
     for format, options in (

@@ -9,6 +9,8 @@ import sys
 
 import pytest
 import sqlite_utils
+from datasette.app import Datasette
+from datasette.database import QueryInterrupted
 
 from datasette_image_search import catalog, sql_functions
 from datasette_image_search.collection import Collection
@@ -129,3 +131,15 @@ print("torch" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "False\n", done.stderr
+
+
+async def test_a_time_limit_stops_the_query_and_is_called_by_its_name(shop, caplog):
+    datasette = Datasette([str(shop / "shop.db")], settings={"sql_time_limit_ms": 1})
+    await datasette.invoke_startup()
+    long = (
+        "select count(*) from products p, products q, products r, "
+        "json_each(similar_images('products', p.id + 0 * r.id, 5))"
+    )
+    with pytest.raises(QueryInterrupted):
+        await datasette.get_database("shop").execute(long)
+    assert not caplog.records

@@ -16,10 +16,12 @@ from datasette_image_search.vector_index import (
     Identity,
     Sidecar,
     SidecarWriter,
+    base,
     base_file,
     choose,
     journal_path,
 )
+from datasette_image_search.vector_index.snapshot import normalised
 
 WIDE = 300
 COUNT = 3000
@@ -141,6 +143,65 @@ def test_removed_and_added_vectors_after_training(path):
         assert index.search(DATA[:1], 1)[0].ids.tolist() == [IDS[0]]
 
 
+def learnt_from(path) -> int:
+    return base_file.read(path, identity()).learnt_from
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_growing_it_goes_on_with_what_it_has_learnt(path, metric):
+    first, stored = COUNT * 3 // 5, normalised(DATA) if metric == "cosine" else DATA
+    with SidecarWriter(path, identity(metric), "ivf") as writer:
+        writer.add(IDS[:first], DATA[:first])
+        writer.save()
+        writer.remove(IDS[:300:3])
+        writer.add(IDS[first:], DATA[first:])
+        writer.save()
+        there = ~np.isin(IDS, IDS[:300:3])
+        assert base_file.read(path, identity(metric)).learnt_from == first
+        assert sorted(writer.ids()) == sorted(IDS[there])
+        assert np.allclose(writer.vectors(IDS[there]), stored[there], rtol=2**-10, atol=1e-6)
+        # Each is under its own position: it finds itself.
+        found = writer.search(DATA[there], 1)
+        assert [one.ids[0] for one in found] == IDS[there].tolist()
+        grown = recall(writer.search(QUERIES, K), metric, there)
+        writer.save(learn=True)
+        assert base_file.read(path, identity(metric)).learnt_from == there.sum()
+        assert grown > 0.97 and grown > recall(writer.search(QUERIES, K), metric, there) - 0.02
+
+
+def test_what_it_has_learnt_holds_until_it_is_twice_as_large_or_half(path):
+    with SidecarWriter(path, identity(), "ivf") as writer:
+        learnt = []
+        for start, end in ((0, 500), (500, 1000), (1000, 1001), (1001, 1900)):
+            writer.add(IDS[start:end], DATA[start:end])
+            writer.save()
+            learnt.append(learnt_from(path))
+        writer.remove(IDS[:1500])
+        writer.save()
+        assert [*learnt, learnt_from(path)] == [500, 500, 1001, 1001, 400]
+
+
+def test_it_learns_anew_where_the_numbers_are_of_another_size(path):
+    large = clustered(900, 9, 1000.0)
+    with SidecarWriter(path, identity("l2"), "ivf") as writer:
+        writer.add(IDS[:1000], DATA[:1000])
+        writer.save()
+        writer.add(IDS[1000:1900], large)
+        writer.save()
+        assert base_file.read(path, identity("l2")).learnt_from == 1900
+        assert [one.ids[0] for one in writer.search(large, 1)] == IDS[1000:1900].tolist()
+
+
+def test_it_learns_anew_where_the_lists_before_are_not_whole(path):
+    written(path, "l2")
+    before = base_file.read(path, identity("l2"))
+    twice = np.sort(np.append(np.arange(COUNT - 1), 5))  # but no list names a vector twice
+    earlier = before.as_earlier(twice)
+    base_file.write(path, IDS, lambda rows: DATA[rows], "ivf", identity("l2"), earlier)
+    found = Sidecar(path, identity("l2")).search(DATA, 1)
+    assert [one.ids[0] for one in found] == IDS.tolist()
+
+
 def test_conversion_keeps_half_precision_and_loses_it_once(path):
     index = written(path, "l2", "exact")
     assert index.kind == "exact" and np.array_equal(index.vectors(IDS), DATA)
@@ -167,8 +228,8 @@ def test_numbers_of_any_size_fit_into_half_precision(path, length):
 
 
 def test_a_number_beyond_half_precision_is_refused_and_nothing_lost(path, monkeypatch):
-    monkeypatch.setattr("datasette_image_search.vector_index.engine._SAMPLED_DIRECTIONS", 1)
-    monkeypatch.setattr("datasette_image_search.vector_index.engine._SAMPLED_EACH_CENTRE", 1)
+    monkeypatch.setattr("datasette_image_search.vector_index.builders._SAMPLED_DIRECTIONS", 1)
+    monkeypatch.setattr("datasette_image_search.vector_index.builders._SAMPLED_EACH_CENTRE", 1)
     data = 1e9 * DATA[:7]
     data[np.random.default_rng(0).permutation(7)[0]] /= 1e9  # the one that is looked at
     with SidecarWriter(path, identity("l2"), "ivf") as index:
@@ -291,3 +352,12 @@ def test_threads_search_while_a_writer_writes(path):
         thread.join()
     assert not wrong
     assert len(index) == COUNT + 480 - 12
+
+
+@pytest.mark.parametrize("scale", [2.0**-40, 0.25, 1.0, 2.0**11, 2.0**40])
+def test_every_finite_half_is_widened_exactly(scale):
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    halves = halves[np.isfinite(halves)][:, None]
+    wide = base.widened(halves, scale)
+    assert np.array_equal(wide, halves.astype(np.float32) / np.float32(scale))
+    assert np.array_equal(np.signbit(wide), np.signbit(halves))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
@@ -515,20 +518,47 @@ async def test_our_files_are_served(ds):
     assert "image-search.js" in text
 
 
-async def test_cells_cost_one_query_each(ds, monkeypatch):
-    await ds.client.get("/shop/products")
-    db = ds.get_database("shop")
+def counted(db, monkeypatch) -> list[str]:
+    """The names of what is run in the database's threads from now on."""
     calls = []
     original = db.execute_fn
 
-    async def counted(fn):
+    async def execute_fn(fn):
         calls.append(fn.__qualname__)
         return await original(fn)
 
-    monkeypatch.setattr(db, "execute_fn", counted)
+    monkeypatch.setattr(db, "execute_fn", execute_fn)
+    return calls
+
+
+async def test_cells_cost_one_query_each(ds, monkeypatch):
+    await ds.client.get("/shop/products")
+    calls = counted(ds.get_database("shop"), monkeypatch)
     await ds.client.get("/shop/products")
     assert calls.count("_picture_cell.<locals>.preview") == 24
-    assert calls.count("_read.<locals>.read") == 1
+    assert calls.count("_read") <= 1
+
+
+async def test_collections_are_looked_up_again_when_the_file_has_changed(shop_copy, monkeypatch):
+    path = shop_copy / "shop.db"
+    ds = Datasette([str(path)])
+    calls = counted(ds.get_database("shop"), monkeypatch)
+
+    async def names() -> list[str]:
+        listed = (await ds.client.get("/-/image-search.json")).json()["collections"]
+        return [collection["collection"] for collection in listed]
+
+    os.utime(path, (10**9, 10**9))
+    assert [await names(), await names()] == [["products"], ["products"]]
+    assert calls.count("_read") == 1
+    with closing(sqlite3.connect(path)) as conn, conn:
+        conn.execute("update image_search_collections set name = 'things'")
+    # So soon after a change another may leave the same time behind: nothing is kept.
+    assert [await names(), await names()] == [["things"], ["things"]]
+    assert calls.count("_read") == 3
+    os.utime(path, (10**9 + 1, 10**9 + 1))
+    assert [await names(), await names()] == [["things"], ["things"]]
+    assert calls.count("_read") == 4
 
 
 # -- what is imported -----------------------------------------------------------------------

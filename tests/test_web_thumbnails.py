@@ -27,8 +27,12 @@ async def test_thumbnail(ds):
     assert head.status_code == 200 and head.content == b""
 
 
-@pytest.mark.parametrize("cookies", [{}, {"any": "cookie"}])
-async def test_caching(ds, cookies):
+@pytest.mark.parametrize("visitor", ["nobody", "a cookie", "signed in"])
+async def test_caching(ds, visitor):
+    actor = ds.sign({"a": {"id": "somebody"}}, "actor")
+    cookies = {"nobody": {}, "a cookie": {"any": "cookie"}, "signed in": {"ds_actor": actor}}[
+        visitor
+    ]
     rows = (await ds.client.get(f"{PAGE}.json?_similar=1&_size=1")).json()["rows"]
     url = rows[0]["_thumbnail"].removeprefix("http://localhost")
     first = await ds.client.get(url, cookies=cookies)

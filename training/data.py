@@ -19,6 +19,7 @@ from PIL import Image, ImageOps
 NO_KIND = {"Not sure", "Other", "Skip"}
 CLOTHING_VALIDATION = 0.15  # of the senders with few pictures (see `held_back`)
 LARGE_SENDER = 100
+MAIN_CLOTHES = 10
 
 
 @dataclass
@@ -72,6 +73,12 @@ def read_tables(folder):
         part = "validation" if held_back(sender, sizes[sender]) else "train"
         add(folder / "clothing" / row["image"], kind, part)
     return found
+
+
+def main_clothes(pictures):
+    """The ten kinds of clothing that are measured: those with the most pictures."""
+    counts = Counter(kind for kind in pictures.kinds if kind.startswith("clothing/"))
+    return {kind for kind, _ in counts.most_common(MAIN_CLOTHES)}
 
 
 def held_back(sender, size):

@@ -1,55 +1,126 @@
-"""Figures of the weights that ship: validation, changed copies, speed.
+"""The model card's figures: databases of the pictures, embedded and evaluated.
 
-`python training/evaluate.py --pictures FOLDER`, then the same with `--speed`.
+    python training/evaluate.py --pictures FOLDER [--model mini] [--weights FILE]
+
+Each figure is what `datasette image-search evaluate` prints; the commands are shown, so
+that any other model can be measured by them too.
 """
 
 import argparse
 import io
+import json
+import shlex
+import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import torch
+import sqlite_utils
+from data import main_clothes, read_tables
 from PIL import Image, ImageEnhance
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from data import cached, read_tables, square
-from measure import normalised, unit, validation_figures, vectors
-
-from datasette_image_search.models import mini
 
 GALLERY = 5000
 ASKED = 250  # pictures changed, each in every way
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Figures of the stored weights.")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pictures", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path(__file__).parent / ".cache")
-    parser.add_argument("--weights", type=Path, default=mini.WEIGHTS_FILE)
-    parser.add_argument("--speed", action="store_true", help="measure speed only")
+    parser.add_argument("--model", default="mini")
+    parser.add_argument("--weights", help="other weights for the model")
     options = parser.parse_args()
-    network = stored(options.weights)
-    pictures = read_tables(options.pictures)
-    if options.speed:
-        return speed(network, pictures)
-    pixels = cached(pictures.files, mini.INPUT_SIZE, options.work)
-    found = validation_figures(lambda rows: vectors(network, pixels, rows), pictures)
-    for name, value in found.items():
-        print(f"validation P@1, {name}: {value:.3f}")
-    for name, value in copies_found(network, pictures, pixels).items():
-        print(f"first among {GALLERY}, {name}: {value:.3f}")
+    found = read_tables(options.pictures)
+    work = options.work / f"card-{options.model}"
+    work.mkdir(parents=True, exist_ok=True)
+    database = work / "card.db"
+    database.unlink(missing_ok=True)
+    tables = sqlite_utils.Database(database)
+    tables["photos"].insert_all(photos(found, options.pictures), pk="path")
+    tables["copies"].insert_all(copies(found, work), pk="path")
+    tables.close()
+
+    model = ["--model", options.model]
+    if options.weights:
+        model += ["--weights", options.weights]
+    for table, root in (("photos", options.pictures), ("copies", work)):
+        command("embed", database, table, "--column", "path", "--root", root, *model)
+    grocery = ("--queries", "kind like 'grocery/%' and part = 'validation'")
+    clothing = ("--queries", "main = 1 and part = 'validation'")
+    figures = {
+        "grocery: validation photo → training photos": (
+            *grocery,
+            *("--gallery", "path like 'grocery/photos/%' and part = 'train'"),
+        ),
+        "grocery: validation photos among themselves": (*grocery, "--gallery", grocery[1]),
+        "clothing: validation pictures of 10 kinds among themselves": (
+            *clothing,
+            *("--gallery", clothing[1]),
+        ),
+        "clothing: validation pictures of 10 kinds → training pictures of these": (
+            *clothing,
+            *("--gallery", "main = 1 and part = 'train'"),
+        ),
+    }
+    results = {
+        name: evaluate(database, "photos", "kind", arguments) for name, arguments in figures.items()
+    }
+    for change in changes(np.random.default_rng(0)):
+        arguments = ("--queries", f"change = '{change}'", "--gallery", "change = ''")
+        results[f"copy found among {GALLERY:,}, {change}"] = evaluate(
+            database, "copies", "original", arguments
+        )
+    print()
+    for name, found in results.items():
+        shown = f"P@1 {found['p_at_1']:.3f}  P@10 {found['p_at_10']:.3f}"
+        print(f"{shown}  mAP@10 {found['map_at_10']:.3f}  {name} ({found['queries']} asked)")
 
 
-def stored(file):
-    """The network with the weights of a file."""
-    network = mini.build_network()
-    weights = torch.load(file, weights_only=True)
-    network.load_state_dict({name: value.float() for name, value in weights.items()})
-    return network.to(memory_format=torch.channels_last).eval()
+def command(*words) -> str:
+    """Run `datasette image-search …`, showing it; its output."""
+    words = ["datasette", "image-search", *map(str, words)]
+    print(f"$ {shlex.join(words)}", flush=True)
+    started = [sys.executable, "-m", *words]
+    return subprocess.run(started, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def evaluate(database, table, label, arguments) -> dict:
+    return json.loads(command("evaluate", database, table, "--label", label, *arguments, "--json"))
+
+
+def photos(found, folder):
+    """A row for each labelled picture; `main` marks the ten kinds of clothing counted."""
+    counted = main_clothes(found)
+    for file, kind, part in zip(found.files, found.kinds, found.parts, strict=True):
+        if kind:
+            path = str(file.relative_to(folder))
+            yield {"path": path, "kind": kind, "part": part, "main": int(kind in counted)}
+
+
+def copies(found, work):
+    """Rows of 5,000 originals and of changed copies, all of them written into `work`."""
+    rng = np.random.default_rng(0)
+    for kind in ("originals", "copies"):
+        (work / kind).mkdir(exist_ok=True)
+    originals = found.rows("validation")
+    others = rng.permutation(found.rows("train"))[: GALLERY - len(originals)]
+    for row in [*originals, *others]:
+        path = f"originals/{row:05}{found.files[row].suffix}"
+        (work / path).write_bytes(found.files[row].read_bytes())
+        yield {"path": path, "original": int(row), "change": ""}
+    asked = rng.choice(originals, ASKED, replace=False)
+    for name, change in changes(rng).items():
+        for row in asked:
+            with Image.open(found.files[row]) as picture:
+                copy = change(picture.convert("RGB"))
+            path = f"copies/{name.replace(' ', '-')}-{row:05}"
+            if isinstance(copy, bytes):
+                (work / path).write_bytes(copy)
+            else:
+                copy.save(work / path, "PNG", compress_level=1)
+            yield {"path": path, "original": int(row), "change": name}
 
 
 def changes(rng):
@@ -78,61 +149,15 @@ def changes(rng):
     def compress(picture):
         kept = io.BytesIO()
         picture.save(kept, "JPEG", quality=30)
-        return Image.open(kept)
+        return kept.getvalue()
 
     return {
         "cropped to 60 % of the area": lambda picture: crop(picture, 0.6**0.5),
         "cropped to 60 % of each side": lambda picture: crop(picture, 0.6),
-        "rotated by 10°, black corners": rotate,
+        "rotated by 10° with black corners": rotate,
         "recoloured": recolour,
         "re-compressed at quality 30": compress,
     }
-
-
-def copies_found(network, pictures, pixels):
-    """Share of changed validation pictures whose original is found first."""
-    rng = np.random.default_rng(0)
-    originals = pictures.rows("validation")
-    others = rng.permutation(pictures.rows("train"))[: GALLERY - len(originals)]
-    gallery = np.concatenate([originals, others])
-    index = unit(vectors(network, pixels, gallery))
-    asked = rng.choice(len(originals), ASKED, replace=False)
-    found = {}
-    for name, change in changes(rng).items():
-        changed = []
-        for place in asked:
-            with Image.open(pictures.files[originals[place]]) as picture:
-                copy = change(picture.convert("RGB"))
-            small = copy.resize((mini.INPUT_SIZE,) * 2, Image.Resampling.BILINEAR)
-            changed.append(np.asarray(small))
-        queries = unit(vectors(network, np.stack(changed), np.arange(ASKED)))
-        found[name] = float(((queries @ index.T).argmax(1) == asked).mean())
-    return found
-
-
-def speed(network, pictures, count=512, batch=64):
-    """From JPEG files to vectors on this CPU, beside ResNet-50 with random weights."""
-    from torchvision.models import resnet50
-
-    large = resnet50().to(memory_format=torch.channels_last).eval()
-    files = pictures.files[::5][:count]
-    for round_number in range(2):  # the first warms up
-        for name, model, size in (("mini", network, mini.INPUT_SIZE), ("resnet50", large, 224)):
-            some = files if name == "mini" else files[: count // 4]
-            rate = pictures_per_second(model, some, size, batch)
-            if round_number:
-                print(f"{name}: {rate:.0f} pictures/s from JPEG files")
-
-
-@torch.inference_mode()
-def pictures_per_second(model, files, size, batch):
-    started = time.monotonic()
-    with ThreadPoolExecutor() as pool, torch.autocast("cpu", torch.bfloat16):
-        decoded = pool.map(lambda file: square(file, size), files)
-        for _ in range(0, len(files), batch):
-            some = [picture for _, picture in zip(range(batch), decoded, strict=False)]
-            model(normalised(np.stack(some)).contiguous(memory_format=torch.channels_last))
-    return len(files) / (time.monotonic() - started)
 
 
 if __name__ == "__main__":

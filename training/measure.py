@@ -4,10 +4,9 @@ from collections import Counter
 
 import numpy as np
 import torch
+from data import main_clothes
 
 from datasette_image_search.models import mini
-
-MAIN_CLOTHES = 10  # the kinds of clothing counted: those with the most pictures
 
 
 def normalised(pixels):
@@ -77,8 +76,7 @@ def validation_figures(vectors_of, pictures):
         ]
     )
     clothing = pictures.rows("validation", "clothing/")
-    counts = Counter(kind for kind in pictures.kinds if kind.startswith("clothing/"))
-    main = {kind for kind, _ in counts.most_common(MAIN_CLOTHES)}
+    main = main_clothes(pictures)
     clothing = np.array([row for row in clothing if kinds[row] in main])
     photos = vectors_of(grocery)
     return {

@@ -16,6 +16,7 @@ from data import cached, read_tables
 from finish import finished, store
 from losses import Learner, instance_loss, kind_loss
 from measure import standardised, validation_figures, vectors
+from optimiser import Optimiser
 
 from datasette_image_search.models import mini
 
@@ -61,6 +62,7 @@ def arguments():
     add("--large", type=int, default=20, help="last epochs, in which pictures are larger")
     add("--batch", type=int, default=64, help="pictures in a step, each seen twice")
     add("--rate", type=float, default=2e-3)
+    add("--gain", type=float, default=1.0, help="Muon's rate as a multiple of AdamW's")
     add("--decay", type=float, default=0.05)
     add("--average", type=float, default=0.998, help="weight of the past in the average")
     add(
@@ -100,9 +102,7 @@ class Run:
         self.learner = Learner(len(names)).to(self.device, memory_format=torch.channels_last)
         self.average = Learner(len(names)).to(self.device, memory_format=torch.channels_last)
         self.average.load_state_dict(self.learner.state_dict())
-        self.optimiser = torch.optim.AdamW(
-            parameter_groups(self.learner, options.decay), lr=options.rate, betas=(0.9, 0.98)
-        )
+        self.optimiser = Optimiser(self.learner, options.decay, options.gain)
         self.epoch = self.step = 0
         self.seconds = 0.0
         self.history = []
@@ -156,8 +156,7 @@ class Run:
         self.learner.train()
         for number in range(steps):
             rows = order[number * options.batch : (number + 1) * options.batch]
-            for group in self.optimiser.param_groups:
-                group["lr"] = self.rate(self.epoch + number / steps)
+            self.optimiser.set_rate(self.rate(self.epoch + number / steps))
             total += self.train_step(rows, size, generator)
             if number % 50 == 49:
                 speed = (number + 1) * options.batch / (time.monotonic() - started)
@@ -242,13 +241,6 @@ class Run:
 
     def pictures_with_all_kinds(self):
         return read_tables(self.options.pictures) if self.options.hide else self.pictures
-
-
-def parameter_groups(model, decay):
-    """Weight decay for matrices and filters, none for biases and scales."""
-    filters = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    return [{"params": filters, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
 
 
 if __name__ == "__main__":

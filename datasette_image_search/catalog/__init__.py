@@ -15,8 +15,17 @@ from .collections import (
     sidecars_of_others,
     update,
 )
-from .connection import connect, is_interrupted, plainly, prepare, roll_back, transaction
-from .rows import Candidate, Outcome, Picture, Rows, drop_unused_pictures
+from .connection import (
+    connect,
+    is_interrupted,
+    plainly,
+    prepare,
+    roll_back,
+    state,
+    transaction,
+)
+from .rows import Rows
+from .rows_writer import Candidate, Outcome, Picture, RowsWriter, drop_unused_pictures
 from .tables import PREFIX, Table, database_name, database_path, quote, table_names
 
 __all__ = [
@@ -26,6 +35,7 @@ __all__ = [
     "Outcome",
     "Picture",
     "Rows",
+    "RowsWriter",
     "Table",
     "collections",
     "connect",
@@ -47,6 +57,7 @@ __all__ = [
     "roll_back",
     "sidecar_name",
     "sidecars_of_others",
+    "state",
     "table_names",
     "transaction",
     "update",

@@ -47,6 +47,17 @@ class CollectionRecord:
     def root_path(self, conn: sqlite3.Connection) -> Path:
         return Path(database_path(conn)).parent / self.root
 
+    def table(self, conn: sqlite3.Connection) -> Table:
+        """The user's table; raises :class:`CatalogError` where its rows are named otherwise now."""
+        table = Table.read(conn, self.table_name)
+        if table.keys != self.key_columns:
+            raise CatalogError(
+                f"the key of {self.table_name!r} is now {', '.join(table.keys)}, but "
+                f"{', '.join(self.key_columns)} when it was embedded: give --collection "
+                "a new name and embed again."
+            )
+        return table
+
 
 _DATABASES = (".db", ".db3", ".sqlite", ".sqlite3", ".s3db", ".sl3")
 _COLUMNS = ", ".join(field.name for field in fields(CollectionRecord))
@@ -62,7 +73,7 @@ def collections(conn: sqlite3.Connection) -> list[CollectionRecord]:
     """Every collection of the connection's database, by name."""
     if schema.version(conn) == 0:
         return []
-    rows = conn.execute(f"select {_COLUMNS} from image_search_collections order by name")
+    rows = conn.execute(f"select {_COLUMNS} from main.image_search_collections order by name")
     return [_record(row) for row in rows.fetchall()]
 
 

@@ -87,6 +87,16 @@ def transaction(conn: sqlite3.Connection):
     conn.execute("commit")
 
 
+def state(conn: sqlite3.Connection) -> tuple:
+    """What is another when anything in the database has changed, by whomever.
+
+    Not within a transaction that may yet be rolled back.
+    """
+    (others,) = conn.execute("pragma main.data_version").fetchone()
+    (schema_version,) = conn.execute("pragma main.schema_version").fetchone()
+    return (others, schema_version, conn.total_changes)
+
+
 def prepare(conn: sqlite3.Connection) -> None:
     """Make or bring up to date the catalog's tables."""
     if schema.version(conn) < len(schema.STEPS):

@@ -1,10 +1,9 @@
-"""One collection's rows: which row has which picture, and which rows want work."""
+"""One collection's rows: which row has which picture."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,62 +12,30 @@ from . import schema
 from .collections import CollectionRecord
 from .tables import quote
 
-PAGE = 2000
-
 
 @dataclass(frozen=True)
-class Candidate:
-    """A row that has a picture, with what the catalog knew of it the last time.
-
-    ``value`` is the column's text, or None where the picture is a BLOB in it; ``shown``
-    is 1 where the catalog has a thumbnail, 0 where it has none, None where it does not
-    know the picture.
-    """
+class Shown:
+    """A whole row (column → value, and ``rowid`` where that is its key) with its picture."""
 
     key: tuple
-    value: str | None
-    source: str | None
-    fingerprint: str | None
+    values: dict
     picture: int | None
-    error: str | None
-    shown: int | None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a row: a ``picture`` id, or the ``error`` that a person reads."""
-
-    key: tuple
-    source: str | None
-    fingerprint: str | None
-    picture: int | None
-    error: str | None = None
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture's content: id from its SHA-256, size in pixels, thumbnail (JPEG) or None."""
-
-    id: int
-    sha256: str
-    width: int
-    height: int
-    thumbnail: bytes | None
+    has_thumbnail: bool
 
 
 class Rows:
     """The rows of one collection beside the user's table.
 
-    Reads go through any connection to the database; writes belong into the caller's
-    transaction. ``where`` is an SQL condition on the user's table, ``parameters`` its
-    named values.
+    Reads go through any connection to the database. ``where`` is an SQL condition on the
+    user's table, ``parameters`` its named values.
     """
 
     def __init__(self, conn: sqlite3.Connection, collection: CollectionRecord):
         self.conn = conn
         self.collection = collection
-        self._rows = schema.rows_table(collection.id)
-        self._table = quote(collection.table_name)
+        # Of this database: a temporary table of the same name is another one.
+        self._rows = f"main.{schema.rows_table(collection.id)}"
+        self._table = f"main.{quote(collection.table_name)}"
         self._keys = [schema.key_column(i) for i in range(len(collection.key_columns))]
         self._own_keys = [f"{self._table}.{quote(k)}" for k in collection.key_columns]
         pairs = zip(self._keys, self._own_keys)
@@ -78,8 +45,6 @@ class Rows:
         # SQLite lets a text key be null; Datasette has no address for such a row.
         named = " and ".join(f"{own} is not null" for own in self._own_keys)
         self._wanted = f"{column} is not null and {column} != '' and {named}"
-
-    # -- asking ---------------------------------------------------------------
 
     def find(self, key: tuple) -> tuple | None:
         """The key as it is stored (``"7"`` finds 7), or None where there is no such row."""
@@ -135,7 +100,7 @@ class Rows:
 
     def thumbnail_of(self, key: tuple) -> bytes | None:
         query = (
-            f"select thumbnail from image_search_pictures where id = "
+            f"select thumbnail from main.image_search_pictures where id = "
             f"(select image_search_picture from {self._rows} where {self._match_key})"
         )
         row = self.conn.execute(query, key).fetchone()
@@ -145,7 +110,7 @@ class Rows:
         """(picture id, is there a thumbnail of it) of a row; (None, False) without one."""
         query = (
             "select image_search_picture, (select thumbnail is not null "
-            "from image_search_pictures where id = image_search_picture) "
+            "from main.image_search_pictures where id = image_search_picture) "
             f"from {self._rows} where {self._match_key}"
         )
         picture, thumbnail = self.conn.execute(query, key).fetchone() or (None, False)
@@ -162,6 +127,32 @@ class Rows:
             f"order by {', '.join(self._own_keys)} limit {int(most)}"
         )
         return [tuple(row) for row in self.conn.execute(query, parameters or {}).fetchall()]
+
+    def shown(self, keys: list[tuple]) -> list[Shown]:
+        """The rows of ``keys`` that are there, in that order, by one query."""
+        if not keys:
+            return []
+        own = [f"image_search_row.{quote(key)}" for key in self.collection.key_columns]
+        marks = f"(?{', ?' * len(own)})"
+        names = ", ".join(f"own{number}" for number in range(len(own)))
+        same = " and ".join(f"{column} = asked.own{i}" for i, column in enumerate(own))
+        recorded = " and ".join(f"{self._rows}.{key} = {of}" for key, of in zip(self._keys, own))
+        rowid = "image_search_row.rowid, " if self.collection.key_columns == ("rowid",) else ""
+        cursor = self.conn.execute(
+            f"with asked (number, {names}) as (values {', '.join([marks] * len(keys))}) "
+            "select asked.number, image_search_picture, thumbnail is not null, "
+            f"{rowid}image_search_row.* "
+            f"from asked cross join {self._table} as image_search_row on {same} "
+            f"left join {self._rows} on {recorded} "
+            "left join main.image_search_pictures as pictures "
+            "on pictures.id = image_search_picture order by asked.number",
+            [value for number, key in enumerate(keys) for value in (number, *key)],
+        )
+        columns = [column[0] for column in cursor.description[3:]]
+        return [
+            Shown(keys[number], dict(zip(columns, values)), picture, bool(thumbnail))
+            for number, picture, thumbnail, *values in cursor.fetchall()
+        ]
 
     def contents(self, keys: list[tuple]) -> tuple[tuple[str, ...], list[tuple]]:
         """(column names, rows) of the user's table, the rows in the order of ``keys``."""
@@ -230,86 +221,6 @@ class Rows:
         )
         return [(tuple(row[:-1]), row[-1]) for row in self.conn.execute(query, (most,))]
 
-    # -- work to do -------------------------------------------------------------
-
-    def candidates(self) -> Iterator[list[Candidate]]:
-        """Every row with a picture, in pages, in the order of keys.
-
-        A page is read whole, so that no read is open while results are written.
-        """
-        column = f"{self._table}.{quote(self.collection.column_name)}"
-        keys = ", ".join(self._own_keys)
-        after = f" and ({keys}) > ({', '.join('?' for _ in self._own_keys)})"
-        query = (
-            f"select {keys}, case typeof({column}) when 'blob' then null else {column} end, "
-            f"{self._rows}.image_search_source, {self._rows}.image_search_fingerprint, "
-            f"{self._rows}.image_search_picture, {self._rows}.image_search_error, "
-            "(select thumbnail is not null from image_search_pictures "
-            f"where id = {self._rows}.image_search_picture) "
-            f"from {self._table} left join {self._rows} on {self._join} "
-            f"where {self._wanted}%s order by {keys} limit {PAGE}"
-        )
-        width = len(self._keys)
-        page = self.conn.execute(query % "").fetchall()
-        while page:
-            yield [Candidate(tuple(row[:width]), *row[width:]) for row in page]
-            page = self.conn.execute(query % after, page[-1][:width]).fetchall()
-
-    def count_candidates(self) -> int:
-        query = f"select count(*) from {self._table} where {self._wanted}"
-        return self.conn.execute(query).fetchone()[0]
-
-    def blob(self, key: tuple) -> bytes:
-        """The BLOB in the row's picture column; empty if the row has gone."""
-        test = " and ".join(f"{own} = ?" for own in self._own_keys)
-        column = quote(self.collection.column_name)
-        row = self.conn.execute(f"select {column} from {self._table} where {test}", key).fetchone()
-        return bytes(row[0]) if row and isinstance(row[0], bytes) else b""
-
-    def shows(self, id: int, sha256: str) -> int | None:
-        """1 where the catalog has a thumbnail of a picture, 0 where not, None if unknown."""
-        query = (
-            "select thumbnail is not null from image_search_pictures where id = ? and sha256 = ?"
-        )
-        row = self.conn.execute(query, (id, sha256)).fetchone()
-        return row and row[0]
-
-    # -- writing ----------------------------------------------------------------
-
-    def record(self, outcomes: list[Outcome], pictures: list[Picture]) -> None:
-        """Write what became of some rows.
-
-        A row that fails keeps the picture it had, unless it names another one now.
-        """
-        self.conn.executemany(
-            "insert into image_search_pictures (id, sha256, width, height, thumbnail) "
-            "values (?, ?, ?, ?, ?) on conflict (id) do update set "
-            "thumbnail = coalesce(excluded.thumbnail, thumbnail)",
-            [(p.id, p.sha256, p.width, p.height, p.thumbnail) for p in pictures],
-        )
-        marks = ", ".join("?" for _ in range(len(self._keys) + 4))
-        self.conn.executemany(
-            f"insert into {self._rows} ({', '.join(self._keys)}, image_search_source, "
-            "image_search_fingerprint, image_search_picture, image_search_error) "
-            f"values ({marks}) on conflict do update set "
-            "image_search_source = excluded.image_search_source, "
-            "image_search_fingerprint = excluded.image_search_fingerprint, "
-            "image_search_picture = case "
-            "when excluded.image_search_source is image_search_source "
-            "then coalesce(excluded.image_search_picture, image_search_picture) "
-            "else excluded.image_search_picture end, "
-            "image_search_error = excluded.image_search_error",
-            [(*o.key, o.source, o.fingerprint, o.picture, o.error) for o in outcomes],
-        )
-
-    def forget_gone(self) -> int:
-        """Drop rows that are no longer there, or no longer have a picture; how many."""
-        column = quote(self.collection.column_name)
-        return self.conn.execute(
-            f"delete from {self._rows} where not exists (select 1 from {self._table} "
-            f"where {self._join} and {column} is not null and {column} != '')"
-        ).rowcount
-
     def pictures_in_use(self) -> np.ndarray:
         """The ids (int64) of every picture that a row of this collection has."""
         rows = self.conn.execute(
@@ -317,16 +228,6 @@ class Rows:
             "where image_search_picture is not null"
         ).fetchall()
         return np.fromiter((row[0] for row in rows), np.int64, len(rows))
-
-
-def drop_unused_pictures(conn: sqlite3.Connection, collection_ids: list[int]) -> None:
-    """Drop the pictures (and thumbnails) that no row of any collection has."""
-    used = " union ".join(
-        f"select image_search_picture from {schema.rows_table(id)} "
-        "where image_search_picture is not null"
-        for id in collection_ids
-    )
-    conn.execute(f"delete from image_search_pictures where id not in ({used})")
 
 
 def _and(where: str | None) -> str:

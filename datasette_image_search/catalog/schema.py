@@ -68,7 +68,7 @@ def version(conn: sqlite3.Connection) -> int:
     """How many steps this database has had; 0 where there is no catalog."""
     if not has_table(conn, "image_search_migrations"):
         return 0
-    found = conn.execute("select max(step) from image_search_migrations").fetchone()[0] or 0
+    found = conn.execute("select max(step) from main.image_search_migrations").fetchone()[0] or 0
     if found > len(STEPS):
         raise CatalogError(
             f"the catalog in {database_name(conn)} is at step {found}, this version of "
@@ -78,7 +78,7 @@ def version(conn: sqlite3.Connection) -> int:
 
 
 def has_table(conn: sqlite3.Connection, name: str) -> bool:
-    query = "select 1 from sqlite_master where type = 'table' and name = ?"
+    query = "select 1 from main.sqlite_master where type = 'table' and name = ?"
     return conn.execute(query, (name,)).fetchone() is not None
 
 

@@ -30,7 +30,7 @@ class Table:
     def read(cls, conn: sqlite3.Connection, name: str) -> Table:
         """Look ``name`` up; raises :class:`NotFound`, or :class:`UsageError` for a view."""
         found = conn.execute(
-            "select name, type from sqlite_master "
+            "select name, type from main.sqlite_master "
             "where type in ('table', 'view') and name = ? collate nocase",
             (name,),
         ).fetchone()
@@ -44,7 +44,7 @@ class Table:
                 f"{name!r} is a view: its rows have no key to remember them by; "
                 "use the table behind it."
             )
-        info = conn.execute(f"pragma table_xinfo({quote(found[0])})").fetchall()
+        info = conn.execute(f"pragma main.table_xinfo({quote(found[0])})").fetchall()
         info = [row for row in info if row[6] != 1]  # 1: a virtual table's own; others: generated
         keys = tuple(row[1] for row in sorted(info, key=lambda row: row[5]) if row[5])
         return cls(found[0], {row[1]: row[2] for row in info}, keys or ("rowid",))
@@ -64,7 +64,7 @@ class Table:
 
 def table_names(conn: sqlite3.Connection) -> list[str]:
     """The tables that are the user's own."""
-    names = conn.execute("select name from sqlite_master where type = 'table' order by name")
+    names = conn.execute("select name from main.sqlite_master where type = 'table' order by name")
     return [n for (n,) in names if not n.startswith((PREFIX, "sqlite_"))]
 
 

@@ -68,8 +68,11 @@ def load(database, table, folder, prune):
     remembered: 'embed' needs no --root.
     """
     from ..collection import load as load_folder
+    from .progress import Bar
 
-    click.echo(f"{load_folder(database, table, folder, prune=prune)}.")
+    with Bar("Loading") as bar:
+        summary = load_folder(database, table, folder, prune=prune, progress=bar)
+    click.echo(f"{summary}.")
 
 
 @command
@@ -100,14 +103,11 @@ def embed(database, table, no_thumbnails, **options):
     from ..collection import embed as embed_table
     from .progress import Bar
 
-    bar = Bar("Embedding")
     chosen = EmbedOptions(thumbnails=not no_thumbnails, **options)
-    try:
+    with Bar("Embedding") as bar:
         summary = embed_table(
             database, table, chosen, extra_models=registered_models(), progress=bar
         )
-    finally:
-        bar.close()
     click.echo(f"{summary}.")
     if summary.failed:
         click.echo(f"'datasette image-search status {database}' tells what failed.", err=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from .. import catalog
-from ..collection import Collection, Match, picture_vector
+from ..collection import Collection, Match, as_text, picture_vector
 from ..errors import ImageSearchError, SourceError, UsageError
 
 _WIDEST_CELL = 40
@@ -77,7 +77,7 @@ def _read(image: Path) -> bytes:
 def show(answer: Answer, style: str) -> None:
     """Print the matches; a table also says which model and which index answered."""
     if style == "json":
-        click.echo(json.dumps(_records(answer), indent=2, ensure_ascii=False, default=_text))
+        click.echo(json.dumps(_records(answer), indent=2, ensure_ascii=False, default=as_text))
     elif style == "csv":
         buffer = io.StringIO()
         names = (*_columns(answer), "_rank", "_score", "_distance")
@@ -124,10 +124,6 @@ def _records(answer: Answer) -> list[dict]:
 
 def _plain(value):
     return f"<{len(value):,} bytes>" if isinstance(value, bytes) else value
-
-
-def _text(value) -> str:
-    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def _cell(value) -> str:

@@ -11,11 +11,18 @@ _SECONDS = 10  # between two plain lines
 
 
 class Bar:
-    """Progress: a bar on a terminal, a plain line now and then elsewhere."""
+    """Progress: a bar on a terminal, a plain line now and then elsewhere. A context manager."""
 
     def __init__(self, label: str):
         self._label = label
         self._bar = None
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *error) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
 
     def start(self, total: int) -> None:
         self._total, self._done = total, 0
@@ -44,10 +51,6 @@ class Bar:
                 f"{left:.0f} s left",
                 err=True,
             )
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.__exit__(None, None, None)
 
     def _speed(self) -> float:
         return self._done / max(monotonic() - self._began, 1e-9)

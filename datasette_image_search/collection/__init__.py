@@ -1,13 +1,14 @@
 """embed() and similar(): the only room that sees all five below it."""
 
 from .choosing import EmbedOptions
-from .embedding import Progress, Summary, embed
+from .embedding import Summary, embed
 from .evaluation import Evaluation, evaluate
 from .indexing import rebuild_index
 from .loading import load
 from .mending import Finding, repair, verify
+from .progress import Progress
 from .query_pictures import picture_vector
-from .search import DEFAULT_K, MAX_K, Collection, Match, check_k
+from .search import DEFAULT_K, MAX_K, Collection, Match, as_text, check_k
 from .status import CollectionStatus, status
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Match",
     "Progress",
     "Summary",
+    "as_text",
     "check_k",
     "embed",
     "evaluate",

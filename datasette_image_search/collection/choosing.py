@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .. import catalog, models, pictures
 from ..catalog import CollectionRecord, Table
-from ..errors import Busy, CatalogError, UsageError
+from ..errors import Busy, UsageError
 from ..vector_index import METRICS, choose, discarding, journal_path
 from .query_pictures import weights_argument
 
@@ -139,13 +139,7 @@ def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, 
             f"the collection {record.name!r} belongs to table {record.table_name!r}, "
             f"not to {name!r}: choose another name with --collection."
         )
-    table = Table.read(conn, record.table_name)
-    _refuse_name_of_a_table(conn, record.name, table)
-    if table.keys != record.key_columns:
-        raise CatalogError(
-            f"the key of {record.table_name!r} is now {', '.join(table.keys)}, but was "
-            f"{', '.join(record.key_columns)}: give --collection a new name."
-        )
+    _refuse_name_of_a_table(conn, record.name, record.table(conn))
     asked = {
         "model": (options.model, record.model),
         "metric": (options.metric, record.metric),

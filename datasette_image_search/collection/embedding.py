@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from .. import catalog, models, pictures
-from ..catalog import Candidate, CollectionRecord, Outcome, Picture, Rows
+from ..catalog import Candidate, CollectionRecord, Outcome, Picture, RowsWriter
 from ..errors import NotFound
 from ..sources import Sources, is_url
 from ..vector_index import SidecarWriter, mend
 from .choosing import EmbedOptions, changed_meanwhile, collection_for
+from .progress import Progress, Silent
 from .reading import Read, Reader
 from .search import identity_of
 
@@ -43,18 +44,6 @@ class Summary:
         )
 
 
-class Progress(Protocol):
-    """Told how far it has come; the command line draws a bar."""
-
-    def start(self, total: int) -> None: ...
-    def advance(self, rows: int) -> None: ...
-
-
-class Silent:
-    def start(self, total: int) -> None: ...
-    def advance(self, rows: int) -> None: ...
-
-
 def embed(
     database: Path,
     table: str,
@@ -76,7 +65,7 @@ def embed(
                 conn, Path(database), table, options, extra_models
             )
             path, identity = record.sidecar_path(conn), identity_of(record)
-            if Rows(conn, record).is_empty() and _is_there(conn, record):
+            if RowsWriter(conn, record).is_empty() and _is_there(conn, record):
                 mend(path, identity)  # what lies there may be left of another collection
             with SidecarWriter(path, identity, record.index_kind) as index:
                 if not _is_there(conn, record):
@@ -98,7 +87,7 @@ def _is_there(conn, record: CollectionRecord) -> bool:
 
 
 class _Embedding:
-    """One run: rows are read and decoded by threads, embedded and written down here."""
+    """One run: rows are read ahead, and written down here while the network is at work."""
 
     def __init__(self, conn, record: CollectionRecord, model, weights, index, options, progress):
         self.conn = conn
@@ -108,11 +97,13 @@ class _Embedding:
         self.index = index
         self.options = options
         self.progress = progress
-        self.rows = Rows(conn, record)
+        self.rows = RowsWriter(conn, record)
         self.sources = Sources(record.root_path(conn), allow_private=options.allow_private_urls)
         self.summary = Summary()
         self._batch: list[Read] = []  # decoded, waiting for the network
-        self._waiting: dict[int, list[Outcome]] = {}  # rows whose picture is in the batch
+        self._at_work: tuple[list[Read], Future] | None = None  # what the network has now
+        self._thread = ThreadPoolExecutor(1, "image-search-network")
+        self._waiting: dict[int, list[Outcome]] = {}  # rows whose picture is in one of these
         self._outcomes: list[Outcome] = []  # rows whose fate is known
         self._pictures: list[Picture] = []  # whose vectors were there already
         self._loaded: models.LoadedModel | None = None
@@ -130,12 +121,13 @@ class _Embedding:
             thumbnails=self.options.thumbnails,
             is_known=self._is_known,
         )
-        with reader, closing(self._looking):
+        with self._thread, reader, closing(self._looking):
             for page in self.rows.candidates():
                 changed = self._changed(page)
                 for read in reader.read(changed, self._blob):
                     self._take(read)
-        self._embed_batch()
+            while self._batch or self._at_work:
+                self._embed_batch()
         self._write_down()
         self._forget_unused()
         self.index.finish()
@@ -147,7 +139,7 @@ class _Embedding:
     def _is_known(self, id: int, digest: str) -> bool:
         """Are both the vector of a picture there and what the catalog keeps of it?"""
         with self._looking_lock:
-            shown = Rows(self._looking, self.record).shows(id, digest)
+            shown = RowsWriter(self._looking, self.record).shows(id, digest)
         return self._is_complete(shown) and bool(self.index.contains([id])[0])
 
     def _is_complete(self, shown: int | None) -> bool:
@@ -205,15 +197,26 @@ class _Embedding:
         self.progress.advance(1)
         if self._batch and len(self._batch) >= self._batch_size():
             self._embed_batch()
+        elif self._at_work and self._at_work[1].done():
+            self._finish_batch()
         if len(self._outcomes) >= _FLUSH_ROWS:
             self._write_down()
 
     def _embed_batch(self) -> None:
-        if not self._batch:
-            return
+        """Give the network the batch; while it is at work, write down the one before."""
         batch, self._batch = self._batch, []
-        pixels = np.stack([read.prepared.pixels for read in batch])
-        vectors = self._network().embed(pixels)
+        work = self._thread.submit(self._vectors_of, batch) if batch else None
+        self._finish_batch()
+        self._at_work = (batch, work) if work else None
+
+    def _vectors_of(self, batch: list[Read]) -> np.ndarray:
+        return self._network().embed(np.stack([read.prepared.pixels for read in batch]))
+
+    def _finish_batch(self) -> None:
+        if self._at_work is None:
+            return
+        (batch, work), self._at_work = self._at_work, None
+        vectors = work.result()
         # Vectors first: a row must never point to a vector that is not on disk.
         self.index.add(np.array([read.picture for read in batch], np.int64), vectors)
         for read in batch:

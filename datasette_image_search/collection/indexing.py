@@ -18,7 +18,7 @@ def rebuild_index(database: Path, name: str, kind: str) -> tuple[str, int]:
             record = catalog.require(conn, name)
             path = record.sidecar_path(conn)
             with SidecarWriter(path, identity_of(record), kind) as index:
-                index.save()
+                index.save(learn=True)
                 used, count = index.kind, len(index)
             with catalog.transaction(conn):
                 catalog.update(conn, record.id, index_kind=kind)

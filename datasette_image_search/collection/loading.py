@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
 import sqlite_utils
 
-from .. import catalog, pictures
+from .. import catalog
 from ..catalog import Table
 from ..errors import NotFound, PictureError, UsageError
+from ..pictures.decoders import Decoders
+from .progress import Progress, Silent
 
 EXTENSIONS = frozenset(
     [
@@ -35,6 +38,11 @@ EXTENSIONS = frozenset(
 )
 # More than this share of a table gone at once looks like a disk that is not there.
 _SUSPICIOUS_SHARE, _SUSPICIOUS_ROWS = 0.5, 10
+# Headers are read so many at a time, and then written: others may write in between.
+_BATCH = 500
+# To find out what a file is; it may be at the other end of a network.
+HEADER_SECONDS = 30
+_COLUMNS = ("path", "format", "width", "height", "bytes", "modified")
 
 
 @dataclass
@@ -52,17 +60,25 @@ class LoadSummary:
         )
 
 
-def load(database: Path, table: str, folder: Path, *, prune: bool = False) -> LoadSummary:
+def load(
+    database: Path,
+    table: str,
+    folder: Path,
+    *,
+    prune: bool = False,
+    progress: Progress = Silent(),
+) -> LoadSummary:
     """Make or bring up to date the table of the pictures below ``folder``.
 
     Columns: path (relative to the folder, the key), format, width, height, bytes,
     modified (UTC). Files that are no pictures are skipped. Where more than half of a
-    table's pictures are gone, ``prune`` must say that this is meant.
+    table's pictures are gone, ``prune`` must say that this is meant. Interrupted, the
+    next call goes on from the last batch.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise NotFound(f"there is no folder {str(folder)!r}.")
-    if table.startswith(catalog.PREFIX):
+    if table.lower().startswith(catalog.PREFIX):
         raise UsageError(f"tables named {catalog.PREFIX}… are the catalog's own: choose another.")
     files = dict(_walk(folder))
     database = Path(database)
@@ -70,8 +86,7 @@ def load(database: Path, table: str, folder: Path, *, prune: bool = False) -> Lo
     try:
         with catalog.plainly(database):
             catalog.prepare(conn)
-            with catalog.transaction(conn):
-                return _bring_up_to_date(conn, table, folder, files, prune)
+            return _bring_up_to_date(conn, table, folder, files, prune, progress)
     finally:
         conn.close()
 
@@ -105,79 +120,87 @@ def _walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
                 raise NotFound(f"{path} vanished while its folder was read: run this again.")
 
 
-def _bring_up_to_date(conn, table: str, folder: Path, files: dict, prune: bool) -> LoadSummary:
-    db = sqlite_utils.Database(conn)
-    summary = LoadSummary()
-    known = _known(conn, db, table)
-    gone = [path for path in known if path not in files]
-    many = len(gone) > max(_SUSPICIOUS_ROWS, _SUSPICIOUS_SHARE * len(known))
-    if not prune and (many or (gone and len(gone) == len(known))):
-        raise UsageError(
-            f"{len(gone)} of the {len(known)} pictures of {table!r} are no longer in {folder}: "
-            "if that is meant, run this again with --prune."
-        )
-    rows = []
-    for path, found in files.items():
-        modified = _time(found)
-        if known.get(path) == (found.st_size, modified):
-            summary.unchanged += 1
-            continue
-        row = _row(folder, path, found, modified)
-        if row is None:
-            summary.skipped += 1
-            continue
-        rows.append(row)
-        if path in known:
-            summary.changed += 1
-        else:
-            summary.added += 1
-    _store(conn, table, rows, gone)
+def _bring_up_to_date(
+    conn, table: str, folder: Path, files: dict, prune: bool, progress: Progress
+) -> LoadSummary:
+    with catalog.transaction(conn):
+        table, known = _known(conn, table)
+        gone = [path for path in known if path not in files]
+        many = len(gone) > max(_SUSPICIOUS_ROWS, _SUSPICIOUS_SHARE * len(known))
+        if not prune and (many or (gone and len(gone) == len(known))):
+            raise UsageError(
+                f"{len(gone)} of the {len(known)} pictures of {table!r} are no longer in "
+                f"{folder}: if that is meant, run this again with --prune."
+            )
+        catalog.remember_folder(conn, table, folder)
+    wanted = [path for path, found in files.items() if known.get(path) != _state(found)]
+    summary = LoadSummary(unchanged=len(files) - len(wanted))
+    progress.start(len(wanted))
+    for rows in _headers(folder, files, wanted):
+        here = [row for row in rows if row is not None]
+        with catalog.transaction(conn):
+            _store(conn, table, here)
+        changed = sum(row[0] in known for row in here)
+        summary.changed += changed
+        summary.added += len(here) - changed
+        summary.skipped += len(rows) - len(here)
+        progress.advance(len(rows))
+    with catalog.transaction(conn):
+        name = catalog.quote(table)
+        conn.executemany(f"delete from {name} where path = ?", [(path,) for path in gone])
     summary.removed = len(gone)
-    catalog.remember_folder(conn, table, folder)
     return summary
 
 
-def _known(conn, db: sqlite_utils.Database, table: str) -> dict[str, tuple]:
-    """path → (bytes, modified) of the rows there are; makes the table if there is none."""
-    if table not in catalog.table_names(conn):
+def _known(conn, table: str) -> tuple[str, dict[str, tuple]]:
+    """The table as SQLite spells it, made if there is none; path → (bytes, modified)."""
+    try:
+        found = Table.read(conn, table)
+    except NotFound:
         columns = {"path": str, "format": str, "width": int, "height": int}
         columns.update({"bytes": int, "modified": str})
-        db.create_table(table, columns, pk="path")
-    elif not {"path", "bytes", "modified"} <= set(Table.read(conn, table).columns):
+        sqlite_utils.Database(conn).create_table(table, columns, pk="path")
+        return table, {}
+    if not {"path", "bytes", "modified"} <= set(found.columns):
         raise UsageError(
-            f"the table {table!r} was not made by load: it lacks the columns path, bytes "
+            f"the table {found.name!r} was not made by load: it lacks the columns path, bytes "
             "and modified. Choose another name."
         )
-    name = catalog.quote(table)
-    return {p: (b, m) for p, b, m in conn.execute(f"select path, bytes, modified from {name}")}
+    name = catalog.quote(found.name)
+    rows = conn.execute(f"select path, bytes, modified from {name}")
+    return found.name, {path: (size, modified) for path, size, modified in rows}
 
 
-def _store(conn, table: str, rows: list[dict], gone: list[str]) -> None:
-    name = catalog.quote(table)
-    columns = ("path", "format", "width", "height", "bytes", "modified")
-    updates = ", ".join(f"{column} = excluded.{column}" for column in columns[1:])
+def _headers(folder: Path, files: dict, wanted: list[str]) -> Iterator[list[tuple | None]]:
+    """Rows of the pictures ``wanted``, in batches; None for what is none."""
+    if not wanted:
+        return
+    with Decoders(seconds=HEADER_SECONDS) as decoders, ThreadPoolExecutor(decoders.most) as pool:
+
+        def row(path: str) -> tuple | None:
+            try:
+                path.encode()
+                kind, width, height = decoders.read_header(folder / path)
+            except (PictureError, UnicodeEncodeError):
+                return None  # no picture, or a name that SQLite's text cannot hold
+            return (path, kind, width, height, *_state(files[path]))
+
+        for start in range(0, len(wanted), _BATCH):
+            yield list(pool.map(row, wanted[start : start + _BATCH]))
+
+
+def _store(conn, table: str, rows: list[tuple]) -> None:
+    updates = ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS[1:])
     conn.executemany(
-        f"insert into {name} ({', '.join(columns)}) values (?, ?, ?, ?, ?, ?) "
+        f"insert into {catalog.quote(table)} ({', '.join(_COLUMNS)}) values (?, ?, ?, ?, ?, ?) "
         f"on conflict (path) do update set {updates}",
-        [tuple(row[column] for column in columns) for row in rows],
+        rows,
     )
-    conn.executemany(f"delete from {name} where path = ?", [(path,) for path in gone])
 
 
-def _row(folder: Path, path: str, found: os.stat_result, modified: str) -> dict | None:
-    try:
-        path.encode()
-        kind, width, height = pictures.read_header(folder / path)
-    except (PictureError, UnicodeEncodeError):
-        return None  # no picture, or a name that SQLite's text cannot hold
-    return {
-        "path": path,
-        "format": kind,
-        "width": width,
-        "height": height,
-        "bytes": found.st_size,
-        "modified": modified,
-    }
+def _state(found: os.stat_result) -> tuple[int, str]:
+    """What tells a file from its next version: bytes, and when it was modified."""
+    return found.st_size, _time(found)
 
 
 def _time(found: os.stat_result) -> str:

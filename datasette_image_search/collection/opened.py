@@ -1,12 +1,16 @@
-"""What stays open in a process: sidecars and networks, shared by all that ask."""
+"""What stays open in a process: sidecars and networks, shared by all that ask; and what
+has been looked up in a database, for each connection, while nothing in it changes.
+"""
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
+from .. import catalog
 from ..models import EmbeddingModel, LoadedModel, Weights
 from ..vector_index import Identity, Sidecar
 
@@ -30,8 +34,34 @@ class _Kept:
             return value
 
 
+class _LookedUp:
+    """What has been found through one connection, forgotten when its database changes."""
+
+    def __init__(self, conn: sqlite3.Connection):
+        self._conn = conn
+        self._state: tuple = ()
+        self._values = _Kept(64)
+
+    def get(self, key, make: Callable):
+        if self._conn.in_transaction:
+            return make()  # what is written there may be taken back
+        state = catalog.state(self._conn)
+        if state != self._state:
+            self._state, self._values = state, _Kept(64)
+        return self._values.get(key, make)
+
+
 _sidecars = _Kept(64)
 _networks = _Kept(2)
+_connections = _Kept(256)
+
+
+def looked_up(conn: sqlite3.Connection, key, make: Callable):
+    """``make()``, or what it gave before if the database of ``conn`` is what it was then.
+
+    Keeps ``conn`` alive: for connections that ask again and again.
+    """
+    return _connections.get(id(conn), lambda: _LookedUp(conn)).get(key, make)
 
 
 def opened_sidecar(path: Path, identity: Identity) -> Sidecar:

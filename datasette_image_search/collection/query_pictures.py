@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,11 @@ import numpy as np
 from .. import models, pictures
 from ..catalog import CollectionRecord
 from ..errors import ModelError
+from ..pictures.decoders import Decoders
 from .opened import loaded_model
+
+# Somebody waits for the answer, and others for their turn.
+DECODE_SECONDS = 10
 
 
 def picture_vector(
@@ -26,7 +32,7 @@ def picture_vector(
     """
     model = models.get(record.model, extra_models)
     geometry = pictures.Geometry(model.input_size, record.resize)
-    prepared = pictures.prepare(data, geometry)
+    prepared = _decoders().prepare(data, geometry)
     weights = model.find_weights(weights_argument(record.weights_name, folder))
     if weights.sha256 != record.weights:
         raise ModelError(
@@ -35,6 +41,14 @@ def picture_vector(
         )
     vector = loaded_model(model, weights, device).embed(prepared.pixels[None])[0]
     return vector, prepared.thumbnail
+
+
+@cache
+def _decoders() -> Decoders:
+    """One process beside this one, that every picture asked with is decoded in."""
+    decoders = Decoders(1, seconds=DECODE_SECONDS)
+    atexit.register(decoders.close)
+    return decoders
 
 
 def weights_argument(name: str, folder: Path) -> str:

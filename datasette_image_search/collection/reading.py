@@ -1,8 +1,10 @@
-"""Reading ahead: while the network is at work, threads read and decode what comes next."""
+"""Reading ahead: while the network is at work, what comes next is read and decoded.
+
+Threads read and hash; processes of their own decode what strangers made.
+"""
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,11 +12,14 @@ from dataclasses import dataclass
 
 from .. import pictures
 from ..catalog import Candidate
-from ..errors import ImageSearchError
+from ..errors import PictureError, SourceError
+from ..pictures.decoders import Decoders
 from ..sources import Sources
 
 # Enough to keep a network fed, few enough that memory does not grow with the table.
 AHEAD = 128
+# The largest pictures take one to three; a picture that takes so many is made to.
+DECODE_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -52,12 +57,16 @@ class Reader:
         self._geometry = geometry
         self._thumbnails = thumbnails
         self._is_known = is_known
-        self._pool = ThreadPoolExecutor(max(2, (os.cpu_count() or 1)), "image-search-read")
+        # The network's threads wait for each other: none should wait for a decoder.
+        self._decoders = Decoders(seconds=DECODE_SECONDS, niceness=5)
+        # Two more, so that files are read while others are decoded.
+        self._pool = ThreadPoolExecutor(self._decoders.most + 2, "image-search-read")
 
     def __enter__(self) -> Reader:
         return self
 
     def __exit__(self, *error) -> None:
+        self._decoders.close()  # first: nobody waits for what is still being decoded
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def read(
@@ -87,7 +96,7 @@ class Reader:
             id = pictures.picture_id(digest)
             if self._is_known(id, digest):
                 return Read(row, fingerprint, id, digest)
-            prepared = pictures.prepare(data, self._geometry, thumbnail=self._thumbnails)
+            prepared = self._decoders.prepare(data, self._geometry, thumbnail=self._thumbnails)
             return Read(row, fingerprint, id, digest, prepared)
-        except ImageSearchError as error:
+        except (SourceError, PictureError) as error:
             return Read(row, fingerprint, error=str(error))

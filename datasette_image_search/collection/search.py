@@ -9,15 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import catalog
-from ..catalog import CollectionRecord, Rows, Table
-from ..errors import CatalogError, NotFound, SidecarError, UsageError
+from ..catalog import CollectionRecord, Rows
+from ..errors import NotFound, SidecarError, UsageError
 from ..vector_index import EmptySidecar, Identity, Neighbours, compare
-from .opened import opened_sidecar
+from .opened import looked_up, opened_sidecar
 
 DEFAULT_K = 10
 MAX_K = 10_000
 # Asked beyond k at once: the row itself, rows that have gone, rows a filter drops.
-_SLACK = 16
+_SLACK = 6
 _FILTERED_SLACK = 10
 
 
@@ -57,33 +57,39 @@ class Collection:
         self.conn = conn
         self.record = record
         self.rows = Rows(conn, record)
+        self._index = None
 
     @classmethod
     def open(cls, conn: sqlite3.Connection, name: str) -> Collection:
         """The collection called ``name``, or a table's; raises :class:`NotFound`."""
         record = catalog.require(conn, name)
-        table = Table.read(conn, record.table_name)
-        if table.keys != record.key_columns:
-            raise CatalogError(
-                f"the key of {record.table_name!r} is now {', '.join(table.keys)}, but "
-                f"{', '.join(record.key_columns)} when it was embedded: give --collection "
-                "a new name and embed again."
-            )
+        record.table(conn)
         return cls(conn, record)
+
+    @classmethod
+    def kept(cls, conn: sqlite3.Connection, name: str) -> Collection:
+        """As :meth:`open`, and quick when the database is what it was the last time.
+
+        Keeps ``conn`` alive: for connections that ask again and again, as a server's.
+        """
+        return looked_up(conn, name, lambda: cls.open(conn, name))
 
     @property
     def index(self):
-        """The sidecar (:class:`~datasette_image_search.vector_index.Sidecar`)."""
-        path, identity = self.record.sidecar_path(self.conn), identity_of(self.record)
-        try:
-            index = opened_sidecar(path, identity)
-            index.refresh()  # one that was opened before may have lost its files since
-            return index
-        except SidecarError:
-            if not self.rows.is_empty():
-                raise
-            # An embed has just begun, or was killed then: nothing is lost that was there.
-            return EmptySidecar(path, identity)
+        """The sidecar (:class:`~datasette_image_search.vector_index.Sidecar`), which follows
+        its files by itself."""
+        if self._index is None:
+            path, identity = self.record.sidecar_path(self.conn), identity_of(self.record)
+            try:
+                index = opened_sidecar(path, identity)
+                index.refresh()  # one that was opened before may have lost its files since
+            except SidecarError:
+                if not self.rows.is_empty():
+                    raise
+                # An embed has just begun, or was killed then: nothing is lost that was there.
+                return EmptySidecar(path, identity)
+            self._index = index
+        return self._index
 
     # -- rows -------------------------------------------------------------------
 
@@ -170,9 +176,7 @@ class Collection:
     def vector_of(self, key: tuple) -> np.ndarray | None:
         """The stored vector of a row's picture, or None where it has none."""
         picture, _ = self.rows.picture_of(key)
-        if picture is None or not self.index.contains([picture])[0]:
-            return None
-        return self.index.vectors([picture])[0]
+        return None if picture is None else self.index.vector(picture)
 
     def similarity(self, one: tuple, other: tuple) -> float | None:
         """Cosine similarity of two rows' pictures; None where one has none."""
@@ -180,6 +184,11 @@ class Collection:
         if first is None or second is None:
             return None
         return round(float(compare(first, second[None])[0][0]), 6)
+
+
+def as_text(value) -> str:
+    """What JSON has no form for: bytes as hexadecimal digits, as SQLite's hex() in lower case."""
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def check_k(k) -> int:

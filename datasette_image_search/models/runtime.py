@@ -98,7 +98,9 @@ class Network:
         self.dtype = choose_precision(precision, self.device)
         self.dimensions = dimensions
         self.batch_size = _BATCH_SIZES[self.device.type]
-        module = fuse(module.eval()).to(self.device, memory_format=torch.channels_last)
+        module = fuse(module.eval(), inplace=True).to(
+            self.device, memory_format=torch.channels_last
+        )
         self._module = self._with_weights_cast(module)
         # (x/255 - mean)/std as one multiplication and one addition per channel.
         scale = 1 / (255 * torch.tensor(std))

@@ -72,14 +72,16 @@ class ZooModel:
             ) from error
 
     def load(self, weights: Weights, device: str = "auto", precision: str = "auto"):
+        import torch
         import torchvision
 
         from .runtime import Network, read_state_dict
 
-        network = torchvision.models.get_model(self.id, weights=None)
+        with torch.device("meta"):  # no numbers are drawn only to be overwritten
+            network = torchvision.models.get_model(self.id, weights=None)
         state = read_state_dict(weights.path)
         try:
-            network.load_state_dict(state)
+            network.load_state_dict(state, assign=True)
         except RuntimeError as error:
             raise ModelError(
                 f"{weights.path} does not fit {self.id}: {' '.join(str(error).split())[:300]}"

@@ -5,6 +5,8 @@ grey, palette, 16-bit, float and CMYK turned into 8-bit RGB, the first frame of 
 Colour profiles are not applied, as the models' published recipes do not.
 
 Nobody vouches for the files: each is decoded within about 1 GB of memory, or refused.
+What is here runs in the process that calls it; :mod:`.decoders` has it run in others,
+which a picture may crash or hang without harm.
 """
 
 from __future__ import annotations
@@ -12,13 +14,16 @@ from __future__ import annotations
 import hashlib
 import io
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from ..errors import PictureError, UsageError
 from .colours import rgb
 from .opening import open_picture, refusal, refuse_costly
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = [
     "RESIZES",
@@ -26,11 +31,13 @@ __all__ = [
     "Prepared",
     "decode",
     "fit",
+    "fitted",
     "make_thumbnail",
     "picture_id",
     "prepare",
     "read_header",
     "sha256",
+    "wanted_side",
 ]
 
 RESIZES = ("squash", "crop", "pad")
@@ -125,11 +132,18 @@ def decode(data: bytes, smallest_side: int = 0) -> tuple[Image.Image, tuple[int,
 
 def prepare(data: bytes, geometry: Geometry, *, thumbnail: bool = True) -> Prepared:
     """Decode once, for a model and for a thumbnail."""
-    wanted = max(geometry.size, THUMBNAIL_SIDE if thumbnail else 0)
-    # Twice the size that is wanted leaves the final resize enough to average over.
-    picture, (width, height) = decode(data, smallest_side=2 * wanted)
+    picture, (width, height) = decode(data, wanted_side(geometry))
     small = make_thumbnail(picture) if thumbnail else None
     return Prepared(width, height, fit(picture, geometry), small)
+
+
+def wanted_side(geometry: Geometry) -> int:
+    """How small a picture's sides may be decoded for a model and a thumbnail.
+
+    The same whether a thumbnail is made or not: a picture has one vector. What is lost
+    is measured by ``python -m benchmarks.decoding``.
+    """
+    return max(geometry.size, THUMBNAIL_SIDE)
 
 
 def fit(picture: Image.Image, geometry: Geometry) -> np.ndarray:
@@ -138,16 +152,22 @@ def fit(picture: Image.Image, geometry: Geometry) -> np.ndarray:
     Pillow's bilinear filter averages over all it covers, as torchvision's ``Resize``
     does on Pillow pictures: the results are the same to the bit.
     """
+    import numpy as np  # not at the top: a decoder's process does without
+
+    return np.asarray(fitted(picture, geometry))
+
+
+def fitted(picture: Image.Image, geometry: Geometry) -> Image.Image:
+    """As :func:`fit`, as a picture of size × size."""
     square = (geometry.size, geometry.size)
     if geometry.resize == "squash":
-        picture = picture.resize(square, Image.Resampling.BILINEAR)
-    elif geometry.resize == "crop":
-        picture = ImageOps.fit(picture, square, Image.Resampling.BILINEAR)
-    else:
-        inside = picture.resize(_within(picture.size, geometry.size), Image.Resampling.BILINEAR)
-        picture = Image.new("RGB", square, "white")
-        picture.paste(inside, tuple(round((geometry.size - side) * 0.5) for side in inside.size))
-    return np.asarray(picture)
+        return picture.resize(square, Image.Resampling.BILINEAR)
+    if geometry.resize == "crop":
+        return ImageOps.fit(picture, square, Image.Resampling.BILINEAR)
+    inside = picture.resize(_within(picture.size, geometry.size), Image.Resampling.BILINEAR)
+    whole = Image.new("RGB", square, "white")
+    whole.paste(inside, tuple(round((geometry.size - side) * 0.5) for side in inside.size))
+    return whole
 
 
 def make_thumbnail(picture: Image.Image) -> bytes:

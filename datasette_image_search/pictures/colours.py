@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 from PIL import Image
 
 _STRIP_PIXELS = 2**20
@@ -43,6 +42,8 @@ def _on_white(picture: Image.Image) -> Image.Image:
 
 def _from_deep_grey(picture: Image.Image) -> Image.Image:
     """8-bit grey from 16-bit, 32-bit or float: by the format's range where it is known."""
+    import numpy as np  # only here and below, so that a decoder starts quickly
+
     low, high = _range(picture)
     clear = picture.info.get("transparency")  # in 16-bit grey, one value is transparent
     whole = Image.new("L", picture.size)
@@ -61,6 +62,8 @@ def _range(picture: Image.Image) -> tuple[float, float]:
     """What is black and what is white in deep grey."""
     if picture.mode.startswith("I;"):
         return 0.0, 65535.0
+    import numpy as np
+
     low = high = 0.0
     for box in _strips(picture.size):
         values = np.asarray(picture.crop(box), np.float64)

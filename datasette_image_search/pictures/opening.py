@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import math
+from contextlib import suppress
+from functools import cache
 from typing import BinaryIO
 
 from PIL import Image, ImageFile
 
 from ..errors import PictureError
 
-# Only what people keep pictures in: each further decoder is a door.
-# JPEG stands for MPO too: Pillow opens both by the same door.
-FORMATS = (
-    "JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000", "PPM", "ICO"
-)  # fmt: skip
+# Only what people keep pictures in: each further decoder is a door. The names are those
+# of Pillow's modules. JPEG stands for MPO too: Pillow opens both by the same door.
+FORMATS = {
+    "JPEG": "Jpeg", "PNG": "Png", "GIF": "Gif", "WEBP": "WebP", "TIFF": "Tiff",
+    "BMP": "Bmp", "AVIF": "Avif", "JPEG2000": "Jpeg2K", "PPM": "Ppm", "ICO": "Ico",
+}  # fmt: skip
+NEEDS_MEMORY = "the picture needs more memory than there is."
 # As decoded: Pillow keeps RGB in 4 bytes a pixel, and warns of bombs from 89.4 million on.
 MAX_PIXELS = 89_000_000
 # These decoders hold several copies of a picture while they work.
@@ -28,7 +33,7 @@ def open_picture(file: BinaryIO) -> ImageFile.ImageFile:
     Ours come in :func:`refuse_costly`, when it is known at which size a picture will be
     decoded: the large pictures of today's phones are harmless at an eighth.
     """
-    Image.init()
+    _import_decoders()
     start = file.read(512)
     for format in FORMATS:
         opener, accepts = Image.OPEN.get(format, (None, None))
@@ -40,6 +45,21 @@ def open_picture(file: BinaryIO) -> ImageFile.ImageFile:
         except Exception as error:
             raise refusal(error, format, opened=False) from None
     raise PictureError(f"this is not a picture: {_what_it_is(start)}.")
+
+
+@cache
+def _import_decoders() -> None:
+    for name in FORMATS.values():
+        with suppress(ImportError):  # older versions of Pillow have no AVIF
+            importlib.import_module(f"PIL.{name}ImagePlugin")
+
+
+def only_one_thread() -> None:
+    """Keep decoders from starting threads: others decode beside them."""
+    with suppress(ImportError):
+        from PIL import AvifImagePlugin
+
+        AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 
 def refuse_costly(picture: ImageFile.ImageFile, original: tuple[int, int], data: bytes) -> None:
@@ -73,7 +93,7 @@ def refusal(error: Exception, format: str, *, opened: bool = True) -> PictureErr
     """What a decoder raised, as a sentence: its own words are for programmers."""
     text = str(error).lower()
     if isinstance(error, MemoryError):
-        return PictureError("the picture needs more memory than there is.")
+        return PictureError(NEEDS_MEMORY)
     if isinstance(error, Image.DecompressionBombError):
         return PictureError(
             f"the picture has far more than {MAX_PIXELS / 10**6:g} million pixels, "

@@ -10,10 +10,13 @@ from functools import cached_property
 
 import numpy as np
 
+from ..errors import SidecarDamaged
+from .builders import Earlier
 from .engine import Clustered, Exact
 from .identity import Identity
 
 _SEEKING = threading.Lock()
+_PREADV = getattr(os, "preadv", None)
 
 
 class StoredVectors:
@@ -30,52 +33,58 @@ class StoredVectors:
         self._dimensions = dimensions
         self._stored = stored
         self._width = dimensions * stored.itemsize
-        self._scale = scale
+        self.scale = scale
 
     def read(self, positions: np.ndarray) -> np.ndarray:
         """The vectors (n × d float32) at ``positions``."""
         count = len(positions)
+        stored = np.empty((count, self._dimensions), self._stored)
+        room, width = memoryview(stored.reshape(-1).view(np.uint8)), self._width
         if count > 1 and (np.diff(positions) == 1).all():
-            raw = self._bytes(int(positions[0]), count)
+            _fill(room, self._descriptor, self._offset + int(positions[0]) * width)
         else:
-            raw = b"".join([self._bytes(position, 1) for position in positions.tolist()])
-        stored = np.frombuffer(raw, self._stored).reshape(count, self._dimensions)
-        if self._stored == np.float16:
-            found = widened(stored)
-            if self._scale != 1:
-                found *= np.float32(1 / self._scale)
-            return found
-        return stored.copy()
-
-    def _bytes(self, position: int, count: int) -> bytes:
-        return _read_at(
-            self._descriptor, count * self._width, self._offset + position * self._width
-        )
+            descriptor, start = self._descriptor, self._offset
+            for at, position in enumerate(positions.tolist()):
+                part = room[at * width : (at + 1) * width]
+                offset = start + position * width
+                # Nearly always whole at once; this loop is a fifth of a search.
+                if _PREADV is None or _PREADV(descriptor, (part,), offset) != width:
+                    _fill(part, descriptor, offset)
+        return widened(stored, self.scale) if self._stored == np.float16 else stored
 
 
-def widened(halves: np.ndarray) -> np.ndarray:
-    """Finite float16 as float32, three times as fast as ``astype``.
+def widened(halves: np.ndarray, scale: float = 1.0) -> np.ndarray:
+    """Finite float16 over ``scale``, a power of two, as float32; seven times as fast as
+    ``astype`` and exact.
 
     The bits are the same with room between them; the exponent, then too small by
     127 - 15, is set right by the multiplication, which also makes subnormals normal.
     """
-    bits = halves.view(np.uint16).astype(np.uint32)
-    magnitude = bits & np.uint32(0x7FFF)
-    magnitude <<= np.uint32(13)
-    numbers = magnitude.view(np.float32)
-    numbers *= np.float32(2.0**112)
-    bits &= np.uint32(0x8000)
-    bits <<= np.uint32(16)
-    magnitude |= bits
+    bits = halves.view(np.int16).astype(np.int32)  # three copies of the sign beside it
+    bits <<= np.int32(13)
+    bits &= np.int32(~0x70000000)
+    numbers = bits.view(np.float32)
+    factor = 2.0**112 / scale
+    numbers *= np.float32(min(factor, 2.0**127))
+    if factor > 2.0**127:
+        numbers *= np.float32(factor / 2.0**127)
     return numbers
 
 
-def _read_at(descriptor: int, length: int, offset: int) -> bytes:
-    if hasattr(os, "pread"):
-        return os.pread(descriptor, length, offset)
-    with _SEEKING:  # Windows: the place in the file is shared
-        os.lseek(descriptor, offset, os.SEEK_SET)
-        return os.read(descriptor, length)
+def _fill(room: memoryview, descriptor: int, offset: int) -> None:
+    """Read as many bytes as there is room for; the descriptor's own place stays."""
+    while len(room):
+        if _PREADV is not None:
+            read = _PREADV(descriptor, (room,), offset)
+        else:
+            with _SEEKING:  # Windows: the place in the file is shared
+                os.lseek(descriptor, offset, os.SEEK_SET)
+                found = os.read(descriptor, len(room))
+            read = len(found)
+            room[:read] = found
+        if not read:
+            raise SidecarDamaged("a FAISS file was cut short while it was open: put it back.")
+        room, offset = room[read:], offset + read
 
 
 @dataclass(frozen=True)
@@ -89,6 +98,13 @@ class Base:
     kind: str
     identity: Identity
     bytes: int
+    learnt_from: int = 0
+
+    def as_earlier(self, kept: np.ndarray) -> Earlier | None:
+        """For an index to grow out of, with the vectors at ``kept`` first; None for exact."""
+        if not self.index.approximate:
+            return None
+        return Earlier(self.index, kept, self.learnt_from, self.vectors.scale)
 
     @cached_property
     def _sorted(self) -> np.ndarray:

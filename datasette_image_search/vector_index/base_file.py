@@ -35,6 +35,7 @@ import numpy as np
 from ..errors import SidecarDamaged, SidecarError, SidecarMismatch, SidecarMissing
 from . import engine
 from .base import Base, StoredVectors
+from .builders import Earlier, Reader, builder
 from .identity import Identity
 from .journal import cannot_write
 
@@ -51,17 +52,25 @@ _TAIL = struct.Struct("<II8s")
 # -- writing --------------------------------------------------------------------------
 
 
-def write(path: Path, ids: np.ndarray, read: engine.Reader, kind: str, identity: Identity) -> None:
+def write(
+    path: Path,
+    ids: np.ndarray,
+    read: Reader,
+    kind: str,
+    identity: Identity,
+    earlier: Earlier | None = None,
+) -> None:
     """Replace ``path`` by a new file: written beside it, on disk, then renamed.
 
     ``read`` gives the vectors of rows (0 … n - 1, in the order of ``ids``), a few
-    thousand at a time: they are never all in memory. Raises :class:`SidecarError` where
-    it cannot be written; the old file is there then as before.
+    thousand at a time: they are never all in memory. ``earlier`` is the index whose
+    vectors come first, if they do. Raises :class:`SidecarError` where it cannot be
+    written; the old file is there then as before.
     """
     partial = path.with_name(f"{path.name}-partial")
     try:
         with open(partial, "w+b") as file:
-            facts = _write_vectors(file, ids, read, kind, identity)
+            facts = _write_vectors(file, ids, read, kind, identity, earlier)
             file.seek(facts["tables_at"])
             file.write(ids.astype("<i8").tobytes())
             file.write(np.argsort(ids, kind="stable").astype("<i8").tobytes())
@@ -95,18 +104,22 @@ def write(path: Path, ids: np.ndarray, read: engine.Reader, kind: str, identity:
         raise
 
 
-def _write_vectors(file, ids: np.ndarray, read: engine.Reader, kind: str, identity) -> dict:
+def _write_vectors(file, ids: np.ndarray, read: Reader, kind: str, identity, earlier) -> dict:
     """The FAISS index and the vectors, in one pass; where they are in the file."""
     count, dimensions = len(ids), identity.dimensions
-    build = engine.builder(kind, count, dimensions, identity.metric, read)
+    build = builder(kind, count, dimensions, identity.metric, read, earlier)
     stored = engine.KINDS[kind].stored
     file.seek(build.vectors_at)
     for start in range(0, count, AT_ONCE):
         vectors = read(np.arange(start, min(start + AT_ONCE, count)))
-        build.add(vectors)
+        new = vectors[max(0, build.known - start) :]
+        if len(new):
+            build.add(new)
         with np.errstate(over="ignore"):
             kept = (vectors * np.float32(build.scale)).astype(stored)
         if stored == "<f2" and not np.isfinite(kept).all():
+            if build.known:  # other numbers than were there when the scale was chosen
+                return _write_vectors(file, ids, read, kind, identity, None)
             raise SidecarError(
                 "some vectors have numbers too far from the others' for half precision: "
                 "choose --index exact."
@@ -120,6 +133,7 @@ def _write_vectors(file, ids: np.ndarray, read: engine.Reader, kind: str, identi
         "trusted": build.trusted,
         "vectors_at": build.vectors_at,
         "scale": build.scale,
+        "learnt_from": build.learnt_from,
         "tables_at": build.vectors_at + count * width,
     }
 
@@ -269,7 +283,8 @@ def _base(path: Path, file, footer: dict, index, identity: Identity, size: int) 
         )
     ids, order = _tables(file, footer["tables_at"], count)
     vectors = stored_vectors(file, footer, dimensions)
-    return Base(index, vectors, ids, order, footer["kind"], identity, size)
+    learnt_from = footer.get("learnt_from", 0)
+    return Base(index, vectors, ids, order, footer["kind"], identity, size, learnt_from)
 
 
 def stored_vectors(file, footer: dict, dimensions: int) -> StoredVectors:

@@ -38,6 +38,7 @@ class Sidecar:
     def __init__(self, path: Path, identity: Identity):
         self.path = Path(path)
         self.identity = identity
+        self._files = (str(self.path), str(journal_path(self.path)))
         self._lock = threading.Lock()  # held while files are looked at, not while searching
         self._tail = Tail(None, identity.dimensions)
         self._snapshot = self._tail.snapshot(identity.metric)
@@ -49,7 +50,7 @@ class Sidecar:
     def refresh(self) -> Snapshot:
         """Take in what has changed on disk; two ``stat`` calls when nothing has."""
         with self._lock:
-            seen = (_stamp(self.path), _stamp(journal_path(self.path)))
+            seen = self._stamps()
             if seen != self._seen:
                 if not any(seen):
                     raise SidecarMissing(
@@ -58,6 +59,10 @@ class Sidecar:
                     )
                 self._read(seen)
             return self._snapshot
+
+    def _stamps(self) -> tuple:
+        base, journal = self._files
+        return (_stamp(base), _stamp(journal))
 
     def _read(self, seen: tuple) -> None:
         same_base = self._seen and seen[0] == self._seen[0]
@@ -106,8 +111,7 @@ class Sidecar:
     @property
     def bytes(self) -> int:
         """The size of the sidecar and its journal on disk."""
-        paths = (self.path, journal_path(self.path))
-        return sum(stamp[1] for stamp in map(_stamp, paths) if stamp)
+        return sum(stamp[1] for stamp in self._stamps() if stamp)
 
     def ids(self) -> np.ndarray:
         """Every id in the index (int64), in no particular order."""
@@ -129,6 +133,12 @@ class Sidecar:
                 "run 'datasette image-search embed' on the table again."
             )
         return snapshot.read(places)
+
+    def vector(self, id: int) -> np.ndarray | None:
+        """The stored vector (d float32) of one id, or None where it is not here."""
+        snapshot = self.refresh()
+        place = snapshot.places(np.array([id], np.int64))
+        return snapshot.read(place)[0] if place[0] >= 0 else None
 
     def search(
         self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None
@@ -178,7 +188,7 @@ class SidecarWriter(Sidecar):
 
     def refresh(self) -> Snapshot:
         """Nobody else writes: what is in memory is what is on disk."""
-        if self._journal is None and any((_stamp(self.path), _stamp(journal_path(self.path)))):
+        if self._journal is None and any(self._stamps()):
             super().refresh()
         return self._snapshot
 
@@ -225,25 +235,34 @@ class SidecarWriter(Sidecar):
         if self._snapshot.base is None or another or (changed and not small):
             self.save()
 
-    def save(self, kind: str | None = None) -> None:
+    def save(self, kind: str | None = None, *, learn: bool = False) -> None:
         """Write everything into a new file and put it in the old one's place.
 
-        Vectors stream from the old file and the journal's into the new one.
+        Vectors stream from the old file and the journal's into the new one, which goes on
+        with what the old index has learnt if that may still hold, unless told to ``learn``.
         """
         with self._lock:
             snapshot = self._snapshot
             places = snapshot.every_place()
             ids = snapshot.ids_at(places)
             chosen = engine.choose(kind or self._kind, len(ids), self.identity.dimensions)
+            base, earlier = snapshot.base, None
+            if base is not None and not learn:
+                earlier = base.as_earlier(places[places < len(base.ids)])
             base_file.write(
-                self.path, ids, lambda rows: snapshot.read(places[rows]), chosen, self.identity
+                self.path,
+                ids,
+                lambda rows: snapshot.read(places[rows]),
+                chosen,
+                self.identity,
+                earlier,
             )
             self._journal.clear()
             base = base_file.read(self.path, self.identity)
             self._replay(Tail(base, self.identity.dimensions), [])
 
 
-def _stamp(path: Path) -> tuple | None:
+def _stamp(path: str) -> tuple | None:
     """What tells one state of a file from another: inode, size, time of change."""
     try:
         found = os.stat(path)

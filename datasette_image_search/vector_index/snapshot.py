@@ -48,10 +48,10 @@ def compare(query: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndar
     """Cosine similarities and L2 distances (n float64 each) of ``query`` to ``vectors``."""
     query = query.astype(np.float64)
     vectors = vectors.astype(np.float64)
-    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(query)
+    lengths = np.sqrt(engine.dot(vectors, vectors) * query.dot(query))
     scores = engine.dot(vectors, query) / np.where(lengths == 0, 1, lengths)
-    distances = np.linalg.norm(vectors - query, axis=1)
-    return np.clip(scores, -1, 1), distances
+    vectors -= query
+    return np.clip(scores, -1, 1), np.sqrt(engine.dot(vectors, vectors))
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ class Snapshot:
         return Neighbours(ids[best], scores[best], distances[best])
 
     def _far(self, query: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-        squares = np.einsum("ij,ij->i", vectors, vectors)
+        squares = engine.dot(vectors, vectors)
         if self.metric == "l2":
             return squares - 2 * engine.dot(vectors, query)
         lengths = np.sqrt(squares)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from . import engine
 from .base import Base
 from .journal import Record
 from .snapshot import Snapshot
@@ -81,7 +82,7 @@ class Tail:
             self._projected[start : self._count] = self._project(vectors)
         added = self._projected[start : self._count]
         self._squares = _with_room(self._squares, start, self._count)
-        self._squares[start : self._count] = np.einsum("ij,ij->i", added, added)
+        self._squares[start : self._count] = engine.dot(added, added)
         self._rows.update(zip(ids.tolist(), range(start, self._count)))
 
     def snapshot(self, metric: str) -> Snapshot:

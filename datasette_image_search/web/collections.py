@@ -2,34 +2,70 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import time
+from weakref import WeakKeyDictionary
 
 from ..errors import CatalogError, ImageSearchError, NotFound
 from . import visit
 
+# Of a file that has changed less than so many seconds ago, the next change may leave the
+# same time behind: clocks of file systems tick slowly.
+_SETTLED_SECONDS = 2
+
+_known: WeakKeyDictionary = WeakKeyDictionary()
+
 
 async def of_database(db) -> list:
-    """Every :class:`CollectionRecord` of a database, by name."""
+    """Every :class:`CollectionRecord` of a database, by name.
+
+    Looked up again when the file has changed, and once in a request.
+    """
     known = visit.current().collections
     if db.name not in known:
-        known[db.name] = await _read(db)
+        known[db.name] = await _of_database(db)
     return known[db.name]
 
 
-async def _read(db) -> list:
-    # Asked in plain SQL: a database that has no catalog never pays for numpy.
-    if not await db.table_exists("image_search_collections"):
-        return []
+async def _of_database(db) -> list:
+    if not db.path:
+        return []  # in memory: there is no file that a sidecar could be beside
+    began = time.time()
+    stamp = _stamp(db.path)
+    before, records = _known.get(db, (None, None))
+    if records is None or before != stamp:
+        records = await db.execute_fn(_read)
+        if max(modified for _, _, modified in stamp) < 10**9 * (began - _SETTLED_SECONDS):
+            _known[db] = (stamp, records)
+    return records
 
-    def read(conn):
+
+def _stamp(path: str) -> tuple:
+    """What tells one state of a database from another: its file's and its log's."""
+    found = []
+    for file in (path, f"{path}-wal"):
+        try:
+            stat = os.stat(file)
+        except OSError:
+            found.append((0, 0, 0))
+        else:
+            found.append((stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    return tuple(found)
+
+
+def _read(conn: sqlite3.Connection) -> list:
+    name = "image_search_collections"
+    # Asked in plain SQL: a database that has no catalog never pays for numpy.
+    query = "select 1 from main.sqlite_master where type = 'table' and name = ?"
+    try:
+        if conn.execute(query, (name,)).fetchone() is None:
+            return []
         from .. import catalog
 
-        try:
-            return catalog.collections(conn)
-        except sqlite3.Error as error:
-            raise CatalogError(f"the catalog in {db.name} cannot be read: {error}.") from error
-
-    return await db.execute_fn(read)
+        return catalog.collections(conn)
+    except sqlite3.Error as error:
+        raise CatalogError(f"the catalog cannot be read: {error}.") from error
 
 
 async def of_table(db, table: str) -> list:

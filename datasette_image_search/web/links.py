@@ -36,9 +36,14 @@ def thumbnail(
     datasette, database: str, table: str, key: tuple, picture: int, collection: str | None
 ) -> str:
     """The address changes with the picture, so that a browser may keep what it has."""
-    path = f"{datasette.urls.table(database, table)}/-/image-search/thumbnail/{row_path(key)}"
-    pairs = [("_collection", collection)] if collection else []
-    return f"{path}?{urlencode([*pairs, ('_picture', version(picture))])}"
+    return thumbnail_of(str(datasette.urls.table(database, table)), key, picture, collection)
+
+
+def thumbnail_of(table_url: str, key: tuple, picture: int, collection: str | None) -> str:
+    """As :func:`thumbnail`, quick for many rows of one table."""
+    named = f"{urlencode([('_collection', collection)])}&" if collection else ""
+    path = f"{table_url}/-/image-search/thumbnail/{row_path(key)}"
+    return f"{path}?{named}_picture={version(picture)}"
 
 
 def version(picture: int) -> str:

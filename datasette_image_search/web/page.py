@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from ..errors import NotFound
 from . import filters, links, permissions, search, sql_query, uploads, versions
@@ -48,9 +49,16 @@ class Place:
     def thumbnail(self, row: search.Row) -> str | None:
         if not row.has_thumbnail:
             return None
-        return links.thumbnail(
-            self.datasette, self.database, self.table, row.key, row.picture, self.collection_name
-        )
+        return links.thumbnail_of(self.table_url, row.key, row.picture, self.collection_name)
+
+    @cached_property
+    def table_url(self) -> str:
+        return str(self.datasette.urls.table(self.database, self.table))
+
+    @cached_property
+    def origin(self) -> str:
+        """What makes an address of this server absolute: ``https://example.com``."""
+        return self.datasette.absolute_url(self.request, "/").removesuffix("/")
 
 
 @dataclass(frozen=True)
@@ -125,7 +133,7 @@ def _json_row(place: Place, row: search.Row) -> dict:
         "_rank": row.match.rank,
         "_score": row.match.score,
         "_distance": row.match.distance,
-        "_thumbnail": thumbnail and place.datasette.absolute_url(place.request, thumbnail),
+        "_thumbnail": thumbnail and place.origin + thumbnail,
     }
 
 
@@ -148,7 +156,7 @@ async def as_html(
         "database": place.database,
         "database_color": versions.database_color(place.db),
         "table": place.table,
-        "table_url": place.datasette.urls.table(place.database, place.table),
+        "table_url": place.table_url,
         "heading": "Find similar pictures",
         "is_asked": question.is_asked,
         "error": error and sentence(error),

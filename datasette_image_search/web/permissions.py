@@ -7,7 +7,7 @@ import re
 from datasette import Forbidden, NotFound
 from datasette.utils import actor_matches_allow, tilde_decode
 
-from . import versions
+from . import collections, versions
 from .settings import settings
 
 _CATALOG_TABLE = re.compile(r"image_search_(migrations|folders|collections|pictures|rows_\d+)$")
@@ -28,7 +28,11 @@ async def visible_table(datasette, request):
     if (
         db is not None
         and await versions.can_view_table(datasette, request.actor, db.name, table)
-        and (await db.table_exists(table) or await db.get_view_definition(table))
+        and (
+            await collections.known_of_table(db, table)
+            or await db.table_exists(table)
+            or await db.get_view_definition(table)
+        )
     ):
         return db, table
     if not await versions.can_view_instance(datasette, request.actor):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from datasette.utils import sqlite_timelimit
 
@@ -52,7 +52,7 @@ async def ask(
     def work(conn: sqlite3.Connection) -> Answer:
         from ..collection import Collection
 
-        collection = Collection.open(conn, record.name)
+        collection = Collection.kept(conn, record.name)
         pictures = len(collection.index)  # a sidecar is read before the clock starts
         try:
             with sqlite_timelimit(conn, limit_ms):
@@ -68,7 +68,8 @@ def _answer(collection, pictures, similar, upload, size, conditions) -> Answer:
     asked = None
     if similar is not None:
         path = from_row_path(similar, collection.record.key_columns)
-        asked = read_row(collection, collection.key_of(path))
+        key = collection.key_of(path)
+        asked = next(iter(_read(collection, [key])), Row(key, {}, None, False))
         vector = collection.vector_of(asked.key)
         if vector is None:
             reason = _why_no_picture(collection, asked.key)
@@ -77,31 +78,24 @@ def _answer(collection, pictures, similar, upload, size, conditions) -> Answer:
         vector = upload.vector
     else:
         keys = collection.rows.first(size + 1, where, parameters)
-        rows = [read_row(collection, key) for key in keys]
-        return Answer(rows[:size], len(rows) > size, pictures=pictures)
+        rows = _read(collection, keys[:size])
+        return Answer(rows, len(keys) > size, pictures=pictures)
     from ..collection import MAX_K
 
     without = asked.key if asked else None
     wanted = min(size + 1, MAX_K)
     matches = collection.similar_to_vector(vector, wanted, where, parameters, without)
-    rows = [read_row(collection, match.key, match) for match in matches[:size]]
+    rows = _read(collection, [match.key for match in matches[:size]])
+    by_key = {match.key: match for match in matches}
+    rows = [replace(row, match=by_key[row.key]) for row in rows]
     return Answer(rows, len(matches) > size, asked, pictures=pictures)
 
 
-def read_row(collection, key: tuple, match=None) -> Row:
-    """One row with all its columns (and ``rowid``, where that is its key)."""
-    from ..catalog import quote
-
-    record = collection.record
-    extra = "rowid, " if record.key_columns == ("rowid",) else ""
-    test = " and ".join(f"{quote(column)} = ?" for column in record.key_columns)
-    cursor = collection.conn.execute(
-        f"select {extra}* from {quote(record.table_name)} where {test}", key
-    )
-    names = [column[0] for column in cursor.description]
-    values = dict(zip(names, cursor.fetchone() or [None] * len(names), strict=True))
-    picture, has_thumbnail = collection.rows.preview(key)
-    return Row(key, values, picture, has_thumbnail, match)
+def _read(collection, keys: list[tuple]) -> list[Row]:
+    return [
+        Row(row.key, row.values, row.picture, row.has_thumbnail)
+        for row in collection.rows.shown(keys)
+    ]
 
 
 def _why_no_picture(collection, key: tuple) -> str:
@@ -138,11 +132,11 @@ async def cover(datasette, db, record, most: int = 4) -> tuple[int | None, list[
         from ..collection import Collection
 
         try:
-            collection = Collection.open(conn, record.name)
+            collection = Collection.kept(conn, record.name)
             pictures = len(collection.index)
             with sqlite_timelimit(conn, datasette.sql_time_limit_ms):
                 keys = collection.rows.first(most)
-                rows = [read_row(collection, key) for key in keys]
+                rows = _read(collection, keys)
             return pictures, [row for row in rows if row.has_thumbnail]
         except (ImageSearchError, sqlite3.Error):
             return None, []

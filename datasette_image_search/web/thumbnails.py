@@ -41,7 +41,7 @@ async def _read(db, record, row: str, seen: str) -> tuple[int | None, bytes | No
     def work(conn):
         from ..collection import Collection
 
-        collection = Collection.open(conn, record.name)
+        collection = Collection.kept(conn, record.name)
         key = collection.key_of(links.from_row_path(row, record.key_columns))
         picture, has_thumbnail = collection.rows.preview(key)
         if not has_thumbnail:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datasette import Forbidden
 from datasette.app import Datasette
 
 UPLOAD = "image-search-upload"
@@ -24,15 +25,16 @@ async def can_view_table(datasette, actor, database: str, table: str) -> bool:
         return await datasette.allowed(
             action="view-table", resource=_table(database, table), actor=actor
         )
-    visible, _ = await datasette.check_visibility(
-        actor,
-        permissions=[
-            ("view-table", (database, table)),
-            ("view-database", database),
-            "view-instance",
-        ],
-    )
-    return visible
+    permissions = [
+        ("view-table", (database, table)),
+        ("view-database", database),
+        "view-instance",
+    ]
+    try:
+        await datasette.ensure_permissions(actor, permissions)
+    except Forbidden:
+        return False
+    return True
 
 
 async def can_execute_sql(datasette, actor, database: str) -> bool:

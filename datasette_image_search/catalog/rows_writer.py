@@ -1,0 +1,150 @@
+"""Writing one collection's rows: which of them want work, and what became of it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from . import schema
+from .rows import Rows
+from .tables import quote
+
+PAGE = 2000
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A row that has a picture, with what the catalog knew of it the last time.
+
+    ``value`` is the column's text, or None where the picture is a BLOB in it; ``shown``
+    is 1 where the catalog has a thumbnail, 0 where it has none, None where it does not
+    know the picture.
+    """
+
+    key: tuple
+    value: str | None
+    source: str | None
+    fingerprint: str | None
+    picture: int | None
+    error: str | None
+    shown: int | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a row: a ``picture`` id, or the ``error`` that a person reads."""
+
+    key: tuple
+    source: str | None
+    fingerprint: str | None
+    picture: int | None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture's content: id from its SHA-256, size in pixels, thumbnail (JPEG) or None."""
+
+    id: int
+    sha256: str
+    width: int
+    height: int
+    thumbnail: bytes | None
+
+
+class RowsWriter(Rows):
+    """The rows of one collection, for those who embed them.
+
+    Writes belong into the caller's transaction.
+    """
+
+    # -- work to do -------------------------------------------------------------
+
+    def candidates(self) -> Iterator[list[Candidate]]:
+        """Every row with a picture, in pages, in the order of keys.
+
+        A page is read whole, so that no read is open while results are written.
+        """
+        column = f"{self._table}.{quote(self.collection.column_name)}"
+        keys = ", ".join(self._own_keys)
+        after = f" and ({keys}) > ({', '.join('?' for _ in self._own_keys)})"
+        query = (
+            f"select {keys}, case typeof({column}) when 'blob' then null else {column} end, "
+            f"{self._rows}.image_search_source, {self._rows}.image_search_fingerprint, "
+            f"{self._rows}.image_search_picture, {self._rows}.image_search_error, "
+            "(select thumbnail is not null from image_search_pictures "
+            f"where id = {self._rows}.image_search_picture) "
+            f"from {self._table} left join {self._rows} on {self._join} "
+            f"where {self._wanted}%s order by {keys} limit {PAGE}"
+        )
+        width = len(self._keys)
+        page = self.conn.execute(query % "").fetchall()
+        while page:
+            yield [Candidate(tuple(row[:width]), *row[width:]) for row in page]
+            page = self.conn.execute(query % after, page[-1][:width]).fetchall()
+
+    def count_candidates(self) -> int:
+        query = f"select count(*) from {self._table} where {self._wanted}"
+        return self.conn.execute(query).fetchone()[0]
+
+    def blob(self, key: tuple) -> bytes:
+        """The BLOB in the row's picture column; empty if the row has gone."""
+        test = " and ".join(f"{own} = ?" for own in self._own_keys)
+        column = quote(self.collection.column_name)
+        row = self.conn.execute(f"select {column} from {self._table} where {test}", key).fetchone()
+        return bytes(row[0]) if row and isinstance(row[0], bytes) else b""
+
+    def shows(self, id: int, sha256: str) -> int | None:
+        """1 where the catalog has a thumbnail of a picture, 0 where not, None if unknown."""
+        query = (
+            "select thumbnail is not null from image_search_pictures where id = ? and sha256 = ?"
+        )
+        row = self.conn.execute(query, (id, sha256)).fetchone()
+        return row and row[0]
+
+    # -- writing ----------------------------------------------------------------
+
+    def record(self, outcomes: list[Outcome], pictures: list[Picture]) -> None:
+        """Write what became of some rows.
+
+        A row that fails keeps the picture it had, unless it names another one now.
+        """
+        self.conn.executemany(
+            "insert into image_search_pictures (id, sha256, width, height, thumbnail) "
+            "values (?, ?, ?, ?, ?) on conflict (id) do update set "
+            "thumbnail = coalesce(excluded.thumbnail, thumbnail)",
+            [(p.id, p.sha256, p.width, p.height, p.thumbnail) for p in pictures],
+        )
+        marks = ", ".join("?" for _ in range(len(self._keys) + 4))
+        self.conn.executemany(
+            f"insert into {self._rows} ({', '.join(self._keys)}, image_search_source, "
+            "image_search_fingerprint, image_search_picture, image_search_error) "
+            f"values ({marks}) on conflict do update set "
+            "image_search_source = excluded.image_search_source, "
+            "image_search_fingerprint = excluded.image_search_fingerprint, "
+            "image_search_picture = case "
+            "when excluded.image_search_source is image_search_source "
+            "then coalesce(excluded.image_search_picture, image_search_picture) "
+            "else excluded.image_search_picture end, "
+            "image_search_error = excluded.image_search_error",
+            [(*o.key, o.source, o.fingerprint, o.picture, o.error) for o in outcomes],
+        )
+
+    def forget_gone(self) -> int:
+        """Drop rows that are no longer there, or no longer have a picture; how many."""
+        column = quote(self.collection.column_name)
+        return self.conn.execute(
+            f"delete from {self._rows} where not exists (select 1 from {self._table} "
+            f"where {self._join} and {column} is not null and {column} != '')"
+        ).rowcount
+
+
+def drop_unused_pictures(conn: sqlite3.Connection, collection_ids: list[int]) -> None:
+    """Drop the pictures (and thumbnails) that no row of any collection has."""
+    used = " union ".join(
+        f"select image_search_picture from {schema.rows_table(id)} "
+        "where image_search_picture is not null"
+        for id in collection_ids
+    )
+    conn.execute(f"delete from image_search_pictures where id not in ({used})")
