@@ -35,7 +35,8 @@ class Server:
         self._log = tempfile.TemporaryFile("w+")
         command = [sys.executable, "-m", "datasette", "serve", *map(str, arguments)]
         self.process = subprocess.Popen(
-            [*command, "--port", str(self.port)],
+            # What is slow because others use the processors has not failed.
+            [*command, "--port", str(self.port), "--setting", "sql_time_limit_ms", "20000"],
             stdout=self._log,
             stderr=subprocess.STDOUT,
             cwd=HOME,
