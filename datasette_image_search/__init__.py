@@ -72,10 +72,10 @@ def row_actions(datasette, database, table, row):
 
 
 @hookimpl
-def menu_links(datasette):
+def menu_links(datasette, actor):
     from .web import cells
 
-    return lambda: cells.main_menu(datasette)
+    return lambda: cells.main_menu(datasette, actor)
 
 
 @hookimpl
@@ -93,10 +93,10 @@ def extra_js_urls(view_name):
 
 
 @hookimpl
-def skip_csrf(scope):
+def skip_csrf(datasette, scope):
     from .web.views import is_upload
 
-    return is_upload(scope)
+    return is_upload(datasette, scope)
 
 
 # Permissions: the first hook is asked by Datasette 0.65, the others by 1.0.

@@ -14,17 +14,27 @@
     │   ├── SidecarDamaged
     │   └── SidecarMismatch     sound, but made by something else
     ├── TooLarge                over a limit that the configuration sets
+    ├── TooSlow                 not here in the time that the configuration sets
     └── Busy                    somebody else is at it; try again later
 
 The sentence is the whole message: the command line prints it on stderr, the
 server puts it on the page or into the JSON with the class's ``status``.
 """
 
+from .wording import visible
+
 
 class ImageSearchError(Exception):
-    """One plain sentence for the user; ``status`` is its HTTP status."""
+    """One plain sentence for the user; ``status`` is its HTTP status.
+
+    Names from data stand in it: what in them would act on a terminal or in a log is
+    written out.
+    """
 
     status = 400
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
 
 
 class UsageError(ImageSearchError):
@@ -91,6 +101,12 @@ class TooLarge(ImageSearchError):
     """Over a limit that the configuration sets."""
 
     status = 413
+
+
+class TooSlow(ImageSearchError):
+    """Not all of it came in the time that the configuration sets."""
+
+    status = 408
 
 
 class Busy(ImageSearchError):

@@ -15,12 +15,13 @@ import sqlite3
 from collections.abc import Callable
 from functools import wraps
 
-from .errors import ImageSearchError, NotFound
+from .errors import ImageSearchError, NotFound, UsageError
+from .wording import shortened
 
 log = logging.getLogger("datasette_image_search")
 
-# (collection's name, token) → the vector of the uploaded picture; raises NotFound.
-Remembered = Callable[[str, str], "object"]
+# (collection's record, token) → the vector of the uploaded picture; raises NotFound.
+Remembered = Callable[[object, str], object]
 
 
 def register(conn: sqlite3.Connection, remembered: Remembered | None = None) -> None:
@@ -40,7 +41,7 @@ def register(conn: sqlite3.Connection, remembered: Remembered | None = None) -> 
         collection = _open(conn, table)
         if remembered is None:
             raise NotFound("uploaded pictures are known to the server that took them alone.")
-        vector = remembered(collection.record.name, token)
+        vector = remembered(collection.record, token)
         return _json(collection, collection.similar_to_vector(vector, *_k(k)))
 
     def image_similarity(table, one, other):
@@ -59,10 +60,12 @@ def register(conn: sqlite3.Connection, remembered: Remembered | None = None) -> 
 
 
 def _open(conn: sqlite3.Connection, table):
+    if not isinstance(table, str):
+        raise UsageError(f"the first argument names a table or a collection, not {table!r}.")
     # Imported here: a connection that never asks never pays for numpy and FAISS.
     from .collection import Collection
 
-    return Collection.kept(conn, str(table))
+    return Collection.kept(conn, table)
 
 
 def _k(k) -> tuple:
@@ -73,7 +76,9 @@ def _json(collection, matches) -> str:
     from .collection import as_text
 
     keys = collection.record.key_columns
-    return json.dumps([match.as_dict(keys) for match in matches], default=as_text)
+    # Letters as they are: SQLite's ->> does not find an umlaut that is written \\u00fc.
+    dicts = [match.as_dict(keys) for match in matches]
+    return json.dumps(dicts, default=as_text, ensure_ascii=False)
 
 
 def _guarded(conn: sqlite3.Connection, function):
@@ -87,8 +92,10 @@ def _guarded(conn: sqlite3.Connection, function):
         try:
             return function(*arguments)
         except ImageSearchError as error:
-            log.warning("%s(): %s", function.__name__, error)
-            raise
+            # An argument of a million characters is in it whole, and would be in the log.
+            said = shortened(str(error), 500)
+            log.warning("%s(): %s", function.__name__, said)
+            raise type(error)(said) from None
         except sqlite3.OperationalError as error:
             if str(error) != "interrupted":
                 raise

@@ -11,6 +11,8 @@ import pytest
 import sqlite_utils
 from datasette.app import Datasette
 from datasette.database import QueryInterrupted
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from datasette_image_search import catalog, sql_functions
 from datasette_image_search.collection import Collection
@@ -60,6 +62,15 @@ def test_the_contracts_join_reads_naturally_also_laterally(conn):
     assert pairs and all(one != other for one, other in pairs)
 
 
+def test_a_key_of_any_language_is_found_in_a_match(shop_copy):
+    with sqlite3.connect(shop_copy / "shop.db") as conn:
+        conn.execute("alter table products rename column id to größe")
+        conn.execute("update image_search_collections set key_columns = '[\"größe\"]'")
+    sql_functions.register(conn)
+    rows = ask(conn, "select value ->> 'größe' from json_each(similar_images('products', 1, 3))")
+    assert len(rows) == 3 and all(key in range(2, 25) for (key,) in rows)
+
+
 def test_image_similarity(conn):
     (same, both, back, none) = ask(
         conn,
@@ -107,8 +118,108 @@ def test_odd_arguments_are_an_error_and_no_harm(conn, call, caplog):
     with pytest.raises(sqlite3.OperationalError, match="user-defined function raised exception"):
         ask(conn, f"select {call}")
     (record,) = caplog.records
-    assert record.getMessage().endswith(".") and "\n" not in record.getMessage()
+    assert record.getMessage().endswith((".", "…")) and "\n" not in record.getMessage()
     assert ask(conn, "select json_array_length(similar_images('products', 1, 2))") == [(2,)]
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(),
+    st.binary(max_size=40),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=40),
+    st.sampled_from(
+        ["", "products", "PRODUCTS", "main.products", "temp.products", "../shop.db", "/etc/passwd",
+         "products\0", "1", " 1 ", "1.0", "1e0", "0x1", "~31", "1,2", "nan", "inf", "9" * 5000,
+         "x" * 10**6, "\u202e", "\x1b[31m", "'; drop table products; --", "٣", b"1",
+         b"\xff" * 10**6]
+    ),
+)  # fmt: skip
+FUNCTIONS = [("similar_images", 2), ("similar_images", 3), ("similar_to_upload", 3),
+             ("image_similarity", 3)]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@given(function=st.sampled_from(FUNCTIONS), arguments=st.lists(VALUES, min_size=3, max_size=3))
+@settings(
+    deadline=None, max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_any_arguments_are_answered_or_refused(conn, caplog, function, arguments):
+    name, count = function
+    caplog.clear()
+    marks = ", ".join("?" for _ in range(count))
+    try:
+        ((found,),) = ask(conn, f"select {name}({marks})", *arguments[:count])
+        if name == "image_similarity":
+            assert found is None or -1.0 <= found <= 1.0
+        else:
+            assert all(match["id"] in range(1, 25) for match in json.loads(found))
+    except sqlite3.OperationalError as error:
+        assert str(error) == "user-defined function raised exception"
+        (record,) = caplog.records
+        assert len(record.getMessage()) < 600 and record.getMessage().isprintable()
+
+
+@pytest.mark.parametrize("value", ["cast(x'ff' as text)", "cast(x'eda080' as text)"])
+def test_text_that_is_none(conn, value):
+    for call in (
+        f"similar_images({value}, 1)", f"similar_images('products', {value})",
+        f"similar_images('products', 1, {value})", f"image_similarity('products', 1, {value})",
+    ):  # fmt: skip
+        with pytest.raises(sqlite3.OperationalError):
+            ask(conn, f"select {call}")
+
+
+def test_a_query_of_a_million_searches_is_interrupted(conn):
+    """SQLite cannot interrupt a function, but it asks between two of them."""
+    conn.set_progress_handler(lambda: 1 if len(called) > 20 else 0, 100)
+    called = []
+    conn.create_function("called", 1, called.append)
+    with pytest.raises(sqlite3.OperationalError):
+        ask(
+            conn,
+            "with recursive n(x) as (select 1 union all select x + 1 from n where x < 1000000) "
+            "select count(similar_images('products', 1 + x % 24, 10000)), count(called(x)) from n",
+        )
+    assert len(called) < 100
+
+
+def test_only_the_main_database_is_seen(shop, shop_copy, tmp_path):
+    """None that is attached, and no temporary table of the same name."""
+    other = sqlite3.connect(tmp_path / "other.db")
+    sql_functions.register(other)
+    other.execute("attach ? as shop", (str(shop / "shop.db"),))
+    other.execute("create table products (id integer primary key)")
+    for name in ("products", "shop.products"):
+        with pytest.raises(sqlite3.OperationalError):
+            ask(other, f"select similar_images('{name}', 1)")
+    with sqlite3.connect(shop_copy / "shop.db") as mine:
+        mine.execute("update products set id = id + 100")
+        mine.execute("update image_search_rows_1 set image_search_key0 = image_search_key0 + 100")
+    sql_functions.register(mine)
+    (expected,) = ask(mine, "select similar_images('products', 101)")
+    mine.execute("attach ? as more", (str(shop / "shop.db"),))
+    assert ask(mine, "select similar_images('products', 101)") == [expected]
+    with pytest.raises(sqlite3.OperationalError):
+        ask(mine, "select similar_images('products', 1)")
+    mine.execute("create temp table image_search_collections as "
+                 "select * from main.image_search_collections where 0")  # fmt: skip
+    mine.execute("create temp table products as select 101 as id, 'no.jpg' as picture")
+    assert ask(mine, "select similar_images('products', 101)") == [expected]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    "sidecar", ["/etc/passwd", "../shop.products.faiss", "inner/x.faiss", "", ".", ".."]
+)
+def test_a_catalog_leads_to_no_file_elsewhere(shop_copy, sidecar, caplog):
+    conn = sqlite3.connect(shop_copy / "shop.db")
+    sql_functions.register(conn)
+    with conn:
+        conn.execute("update image_search_collections set sidecar = ?", (sidecar,))
+    with pytest.raises(sqlite3.OperationalError):
+        ask(conn, "select similar_images('products', 1)")
+    assert "names a sidecar that is not beside it" in caplog.text
 
 
 def test_in_sqlite_utils(shop):

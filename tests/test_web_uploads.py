@@ -8,13 +8,17 @@ import io
 import re
 import shutil
 import threading
+from contextlib import closing
+from dataclasses import replace
+from urllib.parse import unquote
 
 import pytest
 from conftest import draw
 from datasette.app import Datasette
 
+from datasette_image_search import catalog
 from datasette_image_search.errors import NotFound
-from datasette_image_search.web import uploads
+from datasette_image_search.web import body, uploads
 
 PAGE = "/shop/products/-/image-search"
 
@@ -184,26 +188,6 @@ async def test_too_large(shop, kind, announced):
     assert "larger than 0.1 MB" in answer.json()["error"]
 
 
-async def test_body_is_not_read_beyond_the_limit(shop):
-    """What is seen after the limit is dropped; nothing is kept of it."""
-    from datasette.utils.asgi import Request
-
-    from datasette_image_search.errors import TooLarge
-    from datasette_image_search.web.multipart import read_picture
-
-    seen = 0
-
-    async def receive():
-        nonlocal seen
-        seen += 1
-        return {"type": "http.request", "body": b"x" * 1000, "more_body": True}
-
-    scope = {"type": "http", "method": "POST", "headers": [(b"content-type", b"image/png")]}
-    with pytest.raises(TooLarge):
-        await read_picture(Request(scope, receive), 10_000)
-    assert seen < 60  # of an endless body
-
-
 @pytest.mark.parametrize(
     "headers, status",
     [
@@ -228,6 +212,30 @@ async def test_other_sites_cannot_send(ds, picture, headers, status, cookies):
     assert sent.status_code == status
 
 
+@pytest.mark.parametrize("base", ["/", "/prefix/"])
+async def test_only_our_own_pages_guard_themselves(shop, base):
+    """skip_csrf: no other page's path can be dressed up as ours."""
+    from datasette_image_search import skip_csrf
+
+    ds = Datasette([str(shop / "shop.db")], settings={"base_url": base})
+
+    def skips(path, method="POST"):
+        raw = base[:-1] + path
+        scope = {"type": "http", "method": method, "path": unquote(raw), "raw_path": raw.encode()}
+        return skip_csrf(ds, scope)
+
+    for path in (PAGE, f"{PAGE}.json", f"{PAGE}?_similar=1", "/a~2Fb/c~2Ed/-/image-search"):
+        assert skips(path)
+    for path in (
+        "/-/image-search", "/shop/-/image-search", "/shop/-/query/-/image-search",
+        "/shop/products/1/-/image-search", "/shop/write%2F-%2Fimage-search",
+        "/shop/write/x%2F-%2Fimage-search", f"{PAGE}/", f"{PAGE}/thumbnail/1", f"/x{PAGE}",
+        f"{PAGE}.jsonx", f"/shop/write?{PAGE}", "/shop/products/-/image-search%0A",
+    ):  # fmt: skip
+        assert not skips(path), path
+    assert not skips(PAGE, "GET")
+
+
 async def test_too_many_waiting(ds, picture, monkeypatch):
     go = threading.Event()
     monkeypatch.setattr(uploads, "_embed", lambda *_: go.wait(20))
@@ -244,6 +252,64 @@ async def test_too_many_waiting(ds, picture, monkeypatch):
     assert "Too many" in answer.json()["error"]
     monkeypatch.undo()
     await asyncio.sleep(0.05)
+    assert (await ds.client.post(PAGE, files={"image": ("x", picture)})).status_code == 303
+
+
+async def test_where_all_places_are_taken_it_is_said_at_once(ds, picture, monkeypatch):
+    """Nothing of the picture is kept; what is still coming is let come, for browsers' sake."""
+    go = threading.Event()
+    monkeypatch.setattr(uploads, "_embed", lambda *_: go.wait(20))
+    first = [
+        asyncio.ensure_future(uploads.embed(ds, ds.get_database("shop"), None, b""))
+        for _ in range(uploads.MOST_WAITING)
+    ]
+    await asyncio.sleep(0)
+    held = []
+
+    async def pieces():
+        for start in range(0, len(picture), 100):
+            held.append(body.memory.held)
+            yield picture[start : start + 100]
+
+    kind = {"content-type": "image/png"}
+    answer = await ds.client.post(PAGE, content=pieces(), headers=kind)
+    go.set()
+    await asyncio.gather(*first)
+    assert answer.status_code == 503 and answer.headers["retry-after"] == "5"
+    assert set(held) == {0} and len(held) > 5
+
+
+async def test_slow_senders_hold_no_place_and_are_left_in_time(shop, picture):
+    ds = configured(shop, upload_timeout=1)
+    others_done = asyncio.Event()
+
+    async def slowly():
+        yield picture[:100]
+        await others_done.wait()
+
+    kind = {"content-type": "image/png"}
+    slow = [
+        asyncio.ensure_future(ds.client.post(f"{PAGE}.json", content=slowly(), headers=kind))
+        for _ in range(uploads.MOST_WAITING + 2)
+    ]
+    await asyncio.sleep(0.05)
+    assert (await ds.client.post(PAGE, files={"image": ("x", picture)})).status_code == 303
+    answers = await asyncio.gather(*slow)
+    others_done.set()
+    assert {answer.status_code for answer in answers} == {408}
+    assert "not here within 1 seconds" in answers[0].json()["error"]
+    assert body.memory.held == 0
+
+
+async def test_64_at_once(ds, picture):
+    """Each is answered: with matches, or with the advice to come again."""
+    answers = await asyncio.gather(
+        *(ds.client.post(PAGE, files={"image": ("x.png", picture)}) for _ in range(64))
+    )
+    found = sorted(answer.status_code for answer in answers)
+    assert set(found) == {303, 503} and found.count(303) >= uploads.MOST_WAITING
+    assert all(a.headers["retry-after"] == "5" for a in answers if a.status_code == 503)
+    assert body.memory.held == 0
     assert (await ds.client.post(PAGE, files={"image": ("x", picture)})).status_code == 303
 
 
@@ -296,25 +362,50 @@ async def test_token_is_bound_to_database_and_collection(shop, picture, tmp_path
     assert (await another.client.get(f"{PAGE}.json?_upload={token}")).status_code == 404
 
 
-def test_uploads_expire_and_the_oldest_goes():
+def test_uploads_expire_and_the_oldest_goes(shop):
     now = 0.0
     known = uploads.Uploads(clock=lambda: now)
     keep = {"seconds": 60, "most": 2}
-    first = known.remember("shop", "products", "v1", None, **keep)
-    second = known.remember("shop", "products", "v2", None, **keep)
+    with closing(catalog.connect(shop / "shop.db")) as conn:
+        record = catalog.require(conn, "products")
+    first = known.remember("shop", record, "v1", None, **keep)
+    second = known.remember("shop", record, "v2", None, **keep)
     assert len(first) >= 32 and first != second
-    assert known.find("shop", "products", first).vector == "v1"
-    third = known.remember("shop", "products", "v3", None, **keep)
+    assert known.find("shop", record, first).vector == "v1"
+    third = known.remember("shop", record, "v3", None, **keep)
     with pytest.raises(NotFound):
-        known.find("shop", "products", first)
-    for place in (("shop", "others"), ("other", "products")):
+        known.find("shop", record, first)
+    # Another database, another collection, or the same made by something else.
+    for database, changed in (
+        ("other", {}), ("shop", {"name": "others"}), ("shop", {"table_name": "others"}),
+        ("shop", {"model": "mini"}), ("shop", {"weights": "0"}), ("shop", {"resize": "pad"}),
+    ):  # fmt: skip
         with pytest.raises(NotFound):
-            known.find(*place, third)
+            known.find(database, replace(record, **changed), third)
+    assert known.find("shop", replace(record, id=9, finished=None), third).vector == "v3"
     now = 61.0
     with pytest.raises(NotFound):
-        known.find("shop", "products", third)
-    known.remember("shop", "products", "v4", None, **keep)
+        known.find("shop", record, third)
+    known.remember("shop", record, "v4", None, **keep)
     assert len(known) == 1
+
+
+async def test_a_token_does_not_outlive_the_collections_model(shop_copy, picture):
+    from datasette_image_search.collection import EmbedOptions, embed
+
+    ds = Datasette([str(shop_copy / "shop.db")])
+    token = token_of(await ds.client.post(PAGE, files={"image": ("x.png", picture)}))
+    sql = f"select+similar_to_upload('products','{token}')"
+    paths = [f"{PAGE}?_upload={token}", f"{PAGE}.json?_upload={token}", f"/shop.json?sql={sql}"]
+    for path in paths:
+        assert (await ds.client.get(path, follow_redirects=True)).status_code == 200
+    # The same again: what was made is what is there.
+    embed(shop_copy / "shop.db", "products", EmbedOptions(replace=True, model="resnet18"))
+    for path in paths:
+        assert (await ds.client.get(path, follow_redirects=True)).status_code == 200
+    embed(shop_copy / "shop.db", "products", EmbedOptions(replace=True, model="mini"))
+    for path, status in zip(paths, (404, 404, 400), strict=True):
+        assert (await ds.client.get(path, follow_redirects=True)).status_code == status
 
 
 async def test_lifetime_from_configuration(shop, picture, monkeypatch):
@@ -371,8 +462,8 @@ def test_sqlite_utils_leaves_a_servers_functions_alone(shop):
 
     asked = []
 
-    def remembered(collection, token):
-        asked.append((collection, token))
+    def remembered(record, token):
+        asked.append((record.name, token))
         raise NotFound("gone.")
 
     conn = sqlite3.connect(shop / "shop.db")

@@ -11,7 +11,7 @@ from urllib.parse import quote as percent_encoded
 
 from ..errors import CatalogError, NotFound
 from . import schema
-from .tables import Table, database_name, database_path
+from .tables import Table, database_name, database_path, same_name
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,19 @@ class CollectionRecord:
     sidecar: str
     finished: str | None = None
 
+    def is_called(self, name: str) -> bool:
+        return same_name(self.name, name)
+
+    def is_of(self, table: str) -> bool:
+        return same_name(self.table_name, table)
+
     def sidecar_path(self, conn: sqlite3.Connection) -> Path:
-        """Beside the database, wherever that is now."""
+        """Beside the database, wherever that is now; and nowhere else, whoever made it."""
+        if self.sidecar in ("", "..") or Path(self.sidecar).name != self.sidecar:
+            raise CatalogError(
+                f"the catalog in {database_name(conn)} names a sidecar that is not beside it: "
+                f"{self.sidecar!r}."
+            )
         return Path(database_path(conn)).parent / self.sidecar
 
     def root_path(self, conn: sqlite3.Connection) -> Path:
@@ -85,8 +96,8 @@ def find(conn: sqlite3.Connection, name: str) -> CollectionRecord | None:
     every = collections(conn)
     for test in (
         lambda c: c.name == name,
-        lambda c: c.name.lower() == name.lower(),
-        lambda c: c.table_name.lower() == name.lower(),
+        lambda c: c.is_called(name),
+        lambda c: c.is_of(name),
     ):
         found = [collection for collection in every if test(collection)]
         if found:

@@ -69,20 +69,21 @@ class RowsWriter(Rows):
         column = f"{self._table}.{quote(self.collection.column_name)}"
         keys = ", ".join(self._own_keys)
         after = f" and ({keys}) > ({', '.join('?' for _ in self._own_keys)})"
-        query = (
+        start = (
             f"select {keys}, case typeof({column}) when 'blob' then null else {column} end, "
             f"{self._rows}.image_search_source, {self._rows}.image_search_fingerprint, "
             f"{self._rows}.image_search_picture, {self._rows}.image_search_error, "
             "(select thumbnail is not null from image_search_pictures "
             f"where id = {self._rows}.image_search_picture) "
             f"from {self._table} left join {self._rows} on {self._join} "
-            f"where {self._wanted}%s order by {keys} limit {PAGE}"
+            f"where {self._wanted}"
         )
+        end = f" order by {keys} limit {PAGE}"
         width = len(self._keys)
-        page = self.conn.execute(query % "").fetchall()
+        page = self.conn.execute(start + end).fetchall()
         while page:
             yield [Candidate(tuple(row[:width]), *row[width:]) for row in page]
-            page = self.conn.execute(query % after, page[-1][:width]).fetchall()
+            page = self.conn.execute(start + after + end, page[-1][:width]).fetchall()
 
     def count_candidates(self) -> int:
         query = f"select count(*) from {self._table} where {self._wanted}"

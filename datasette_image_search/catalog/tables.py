@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
+from string import ascii_uppercase
 
 from ..errors import NotFound, UsageError
 
@@ -13,6 +14,14 @@ PREFIX = "image_search_"
 def quote(name: str) -> str:
     """A name as an SQL identifier, whatever characters are in it."""
     return '"{}"'.format(name.replace('"', '""'))
+
+
+def same_name(one: str, other: str) -> bool:
+    """As SQLite compares names: ``a`` is ``A``, but ``ä`` and ``Ä`` are two tables."""
+    return one == other or one.translate(_FOLDED) == other.translate(_FOLDED)
+
+
+_FOLDED = {ord(letter): letter.lower() for letter in ascii_uppercase}
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,7 @@ class Table:
     def column(self, name: str) -> str:
         """The column's own spelling; raises :class:`NotFound`."""
         for column in self.columns:
-            if column.lower() == name.lower():
+            if same_name(column, name):
                 return column
         raise NotFound(
             f"table {self.name!r} has no column {name!r}; there {_listing(list(self.columns))}."

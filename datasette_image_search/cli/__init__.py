@@ -12,6 +12,7 @@ import click
 
 from ..errors import ImageSearchError
 from ..hookspecs import registered_models
+from ..wording import visible
 
 DATABASE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -42,7 +43,7 @@ def command(function):
             raise click.ClickException("An argument is not text (UTF-8).") from None
         except OSError as error:
             name = f"{error.filename}: " if error.filename else ""
-            raise click.ClickException(f"{name}{error.strerror or error}.") from error
+            raise click.ClickException(visible(f"{name}{error.strerror or error}.")) from error
 
     return image_search.command(name=function.__name__.removesuffix("_command"))(plain)
 
@@ -245,4 +246,4 @@ def repair(database):
     """
     from ..collection import repair as mend
 
-    click.echo("\n".join(mend(database)) or "Nothing to repair.")
+    click.echo("\n".join(map(visible, mend(database))) or "Nothing to repair.")

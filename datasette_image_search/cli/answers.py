@@ -14,6 +14,7 @@ import click
 from .. import catalog
 from ..collection import Collection, Match, as_text, picture_vector
 from ..errors import ImageSearchError, SourceError, UsageError
+from ..wording import visible
 
 _WIDEST_CELL = 40
 
@@ -77,14 +78,18 @@ def _read(image: Path) -> bytes:
 def show(answer: Answer, style: str) -> None:
     """Print the matches; a table also says which model and which index answered."""
     if style == "json":
-        click.echo(json.dumps(_records(answer), indent=2, ensure_ascii=False, default=as_text))
+        text = json.dumps(_records(answer), indent=2, ensure_ascii=False, default=as_text)
+        click.echo("\n".join(_in_json(line) for line in text.split("\n")))
     elif style == "csv":
         buffer = io.StringIO()
         names = (*_columns(answer), "_rank", "_score", "_distance")
         writer = csv.DictWriter(buffer, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(_records(answer))
-        click.echo(buffer.getvalue(), nl=False)
+        text = buffer.getvalue()
+        if sys.stdout.isatty():
+            text = "".join(f"{visible(line)}\n" for line in text.splitlines())
+        click.echo(text, nl=False, color=True)  # a file gets what the table has, to the byte
     else:
         _show_table(answer)
 
@@ -99,9 +104,10 @@ def _show_table(answer: Answer) -> None:
         (match.rank, f"{match.score:.4f}", *(_cell(value) for value in row))
         for match, row in zip(answer.matches, answer.rows, strict=True)
     ]
-    headers = ("rank", "score", *answer.columns)
+    headers = ("rank", "score", *map(_cell, answer.columns))
     click.echo(tabulate(shown, headers=headers, disable_numparse=True))
-    click.echo(f"Like {answer.question}, by {answer.model}, index {answer.index}.", err=True)
+    said = f"Like {answer.question}, by {answer.model}, index {answer.index}."
+    click.echo(visible(said), err=True)
 
 
 def _columns(answer: Answer) -> tuple[str, ...]:
@@ -128,7 +134,13 @@ def _plain(value):
 
 def _cell(value) -> str:
     text = "" if value is None else " ".join(str(_plain(value)).split())
+    text = visible(text)
     return text if len(text) <= _WIDEST_CELL else text[: _WIDEST_CELL - 1] + "…"
+
+
+def _in_json(line: str) -> str:
+    """What ``json.dumps`` leaves as it is, though a terminal acts on it."""
+    return "".join(c if visible(c) == c else f"\\u{ord(c):04x}" for c in line)
 
 
 def plot(answer: Answer, path: Path) -> None:

@@ -9,6 +9,12 @@ import click
 from .. import catalog
 from .. import collection as room
 from ..collection import Collection
+from ..wording import visible
+
+
+def _say(line: str) -> None:
+    """One line, whatever characters the names in it have."""
+    click.echo(visible(line))
 
 
 def status(database, as_json: bool) -> None:
@@ -19,7 +25,7 @@ def status(database, as_json: bool) -> None:
         click.echo(json.dumps([_as_dict(one) for one in found], indent=2))
         return
     if not found:
-        click.echo(f"No collections in {database}: 'embed' makes one.")
+        _say(f"No collections in {database}: 'embed' makes one.")
     for number, one in enumerate(found):
         if number:
             click.echo()
@@ -28,29 +34,29 @@ def status(database, as_json: bool) -> None:
 
 def _show(one) -> None:
     record, counts = one.record, one.counts
-    click.echo(f"{record.name}: {record.table_name}.{record.column_name}")
-    click.echo(
+    _say(f"{record.name}: {record.table_name}.{record.column_name}")
+    _say(
         f"  model     {record.model} ({record.weights_name}, {record.weights[:12]}), "
         f"{record.preprocessing}, {record.dimensions} wide, {record.metric}"
     )
     if one.problem:
-        click.echo(f"  problem   {one.problem}")
+        _say(f"  problem   {one.problem}")
     else:
-        click.echo(
+        _say(
             f"  rows      {counts['rows']:,} with a picture: {counts['embedded']:,} embedded, "
             f"{counts['pending']:,} pending, {counts['failed']:,} failed, "
             f"{counts['stale']:,} stale"
         )
-        click.echo(
+        _say(
             f"  sidecar   {record.sidecar}: {one.vectors:,} vectors, index {one.kind}, "
             f"{one.sidecar_bytes / 1e6:.1f} MB"
         )
-    click.echo(f"  finished  {record.finished or 'never: run embed again'}")
+    _say(f"  finished  {record.finished or 'never: run embed again'}")
     for key, reason in one.failures:
-        click.echo(f"  failed    {','.join(map(str, key))}: {reason}")
+        _say(f"  failed    {','.join(map(str, key))}: {reason}")
     more = counts.get("failed", 0) - len(one.failures)
     if more > 0:
-        click.echo(f"            and {more:,} more")
+        _say(f"            and {more:,} more")
 
 
 def _as_dict(one) -> dict:
@@ -86,14 +92,14 @@ def evaluation(database, table, label, queries, gallery, k, as_json) -> None:
         click.echo(json.dumps(found.as_dict(), indent=2))
         return
     record = collection.record
-    click.echo(
+    _say(
         f"{record.name} by {record.model}: {found.queries:,} queries with {found.labels} labels "
         f"of {label!r}, among {found.gallery:,} rows"
     )
-    click.echo(f"  P@1        {found.p_at_1:.3f}")
-    click.echo(f"  P@10       {found.p_at_10:.3f}")
-    click.echo(f"  mAP@10     {found.map_at_10:.3f}")
-    click.echo(f"  recall@{k:<3} {found.recall_at_k:.3f}")
+    _say(f"  P@1        {found.p_at_1:.3f}")
+    _say(f"  P@10       {found.p_at_10:.3f}")
+    _say(f"  mAP@10     {found.map_at_10:.3f}")
+    _say(f"  recall@{k:<3} {found.recall_at_k:.3f}")
 
 
 def verification(database) -> None:
@@ -101,16 +107,16 @@ def verification(database) -> None:
     with catalog.plainly(database):
         found = room.verify(conn)
     if not found:
-        click.echo(f"No collections in {database}.")
+        _say(f"No collections in {database}.")
     for one in found:
         for problem in one.problems:
-            click.echo(f"{one.name}: {problem}")
+            _say(f"{one.name}: {problem}")
         if one.missing:
-            click.echo(
+            _say(
                 f"{one.name}: {one.missing:,} pictures have no vector: "
                 f"run 'datasette image-search embed {database} {one.name}'."
             )
         if one.sound:
-            click.echo(f"{one.name}: sound.")
+            _say(f"{one.name}: sound.")
     if not all(one.sound for one in found):
         raise SystemExit(1)

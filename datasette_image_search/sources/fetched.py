@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..wording import shortened
+
 MAX_BYTES = 256 * 2**20
-_SHOWN = 200
 
 
 @dataclass(frozen=True)
@@ -14,10 +15,6 @@ class Fetched:
 
     data: bytes | None
     fingerprint: str
-
-
-def shortened(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def quoted(value: object) -> str:

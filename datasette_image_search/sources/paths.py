@@ -15,6 +15,8 @@ from .fetched import Fetched, quoted
 _FLAGS = os.O_RDONLY
 for _name in ("O_NONBLOCK", "O_NOFOLLOW", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"):
     _FLAGS |= getattr(os, _name, 0)
+# A folder on the way need not be readable to be passed through, where the system knows that.
+_PASS = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0) | _FLAGS
 # Merely to resolve such a path, Windows logs in at the server that it names.
 _NETWORK = ("//", "\\\\")
 
@@ -51,7 +53,7 @@ class Folder:
             _refuse_others(found, name)  # before it is opened: some devices act on that
             if _fingerprint(found) == known:
                 return Fetched(None, known)
-            with open(path, "rb", opener=lambda path, _: os.open(path, _FLAGS)) as file:
+            with open(path, "rb", opener=self._open) as file:
                 return _read(file, name)
         except FileNotFoundError:
             raise SourceError(f"{name} is not in the folder {self.root}.") from None
@@ -60,6 +62,25 @@ class Folder:
         except OSError as error:
             reason = (error.strerror or "the system refuses").lower()
             raise SourceError(f"{name} cannot be read: {reason}.") from None
+
+    def _open(self, path: str, _: int) -> int:
+        """Open a resolved path step by step from the root, following no link.
+
+        There was none when it was resolved; one put there since is not gone through.
+        Where the system cannot do that (Windows), the last step alone is guarded.
+        """
+        steps = Path(path).relative_to(self.root).parts
+        if os.open not in os.supports_dir_fd or not steps:
+            return os.open(path, _FLAGS)
+        folder = os.open(self.root, _PASS & ~os.O_NOFOLLOW)
+        try:
+            for step in steps[:-1]:
+                below = os.open(step, _PASS, dir_fd=folder)
+                os.close(folder)
+                folder = below
+            return os.open(steps[-1], _FLAGS, dir_fd=folder)
+        finally:
+            os.close(folder)
 
     def _resolve(self, value: str, resolve) -> Path:
         """Folders are resolved by ``resolve``, files only where they are links themselves."""

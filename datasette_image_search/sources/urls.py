@@ -14,8 +14,9 @@ from http import HTTPStatus
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from ..errors import SourceError
+from ..wording import shortened
 from . import fetched
-from .fetched import Fetched, quoted, shortened
+from .fetched import Fetched, quoted
 
 URL_SECONDS = 30  # from the first connection to the last byte, redirects included
 MAX_REDIRECTS = 5
@@ -26,6 +27,12 @@ _CONDITIONS = {"etag": "If-None-Match", "modified": "If-Modified-Since"}
 _SAFE = "/%:?@!$&'()*+,;=~[]|"  # in a path or a query, what is left as it is written
 # IPv4-mapped and -compatible addresses, and those of translating networks (NAT64).
 _CLOTHED = tuple(map(ipaddress.ip_network, ("::ffff:0:0/96", "::/96", "64:ff9b::/96")))
+
+# Of no public use, which Python's own list learnt late or not at all: translation within a
+# network (RFC 8215, RFC 2765), documentation (RFC 9637), segment routing (RFC 9602).
+_PRIVATE = tuple(
+    map(ipaddress.ip_network, ("64:ff9b:1::/48", "::ffff:0:0:0/96", "3fff::/20", "5f00::/16"))
+)
 
 
 def is_url(value: str) -> bool:
@@ -218,7 +225,7 @@ def _is_public(address: str) -> bool:
             ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         elif ip.sixtofour:
             ip = ip.sixtofour
-        elif ip.is_site_local:
+        elif ip.is_site_local or any(ip in network for network in _PRIVATE):
             return False
     return ip.is_global and not ip.is_multicast
 

@@ -7,7 +7,8 @@ import sqlite3
 from datasette.utils import is_url
 from markupsafe import Markup
 
-from . import collections, filters, links, visit
+from ..errors import ImageSearchError
+from . import collections, filters, links, permissions, visit
 
 _CELL = Markup(
     '<div class="image-search-cell">'
@@ -147,8 +148,14 @@ async def row_menu(datasette, database: str, table: str, row) -> list[dict]:
     ]
 
 
-async def main_menu(datasette) -> list[dict]:
+async def main_menu(datasette, actor) -> list[dict]:
+    """The list of collections, for those to whom it would show one."""
     for db in datasette.databases.values():
-        if await db.table_exists("image_search_collections"):
-            return [{"href": links.overview(datasette), "label": "Image search"}]
+        try:
+            records = await collections.of_database(db)
+        except ImageSearchError:
+            continue
+        for record in records:
+            if await permissions.can_see(datasette, actor, db, record):
+                return [{"href": links.overview(datasette), "label": "Image search"}]
     return []

@@ -70,8 +70,8 @@ def _read(conn: sqlite3.Connection) -> list:
 
 async def of_table(db, table: str) -> list:
     """The table's collections, the one that is meant when none is named first."""
-    mine = [r for r in await of_database(db) if r.table_name.lower() == table.lower()]
-    return sorted(mine, key=lambda record: record.name.lower() != table.lower())
+    mine = [r for r in await of_database(db) if r.is_of(table)]
+    return sorted(mine, key=lambda record: not record.is_called(table))
 
 
 async def known_of_table(db, table: str) -> list:
@@ -93,7 +93,7 @@ def choose(records: list, name: str | None, db, table: str):
     if name is None:
         return records[0]
     for record in records:
-        if record.name.lower() == name.lower():
+        if record.is_called(name):
             return record
     names = ", ".join(record.name for record in records)
     raise NotFound(f"{table!r} has no collection {name!r}; there is {names}.")

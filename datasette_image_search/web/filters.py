@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 from datasette.filters import Filters
 from datasette.plugins import pm
 from datasette.utils import await_me_maybe
+from datasette.views.base import DatasetteError
 
 from ..errors import UsageError
 from .links import Pairs
@@ -67,9 +68,13 @@ async def conditions(datasette, request, database: str, table: str) -> Condition
             if found:
                 clauses.extend(found.where_clauses)
                 parameters.update(found.params)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         # What __in= and _through= hold is JSON, and is read without a check.
         raise UsageError(f"a filter cannot be understood: {error}.") from error
+    except DatasetteError as error:
+        if error.status != 500:
+            raise
+        raise UsageError(f"a filter cannot be understood: {error.message.rstrip('.')}.") from error
     # Joined without parentheses, as there: the rows must be the ones of the table page.
     return Conditions(" and ".join(clauses) or None, parameters)
 
@@ -92,7 +97,7 @@ def _words(key: str, value: str) -> str:
     if _names_column(key):
         try:
             said = Filters([(key, value)]).human_description_en().removeprefix("where ")
-        except ValueError:
+        except (ValueError, RecursionError):
             said = ""
         if said:
             return said

@@ -1,104 +1,74 @@
-"""The picture in a request's body, read piece by piece and never beyond the limit."""
+"""The picture in a request's body: one field of a form, or all of it."""
 
 from __future__ import annotations
 
-from ..errors import TooLarge, UsageError
-from .settings import megabytes
+from ..errors import UsageError
+from .body import Body, Share, too_large
 
 FIELD = "image"
-_FRAMING = 64 * 1024  # boundaries, headers and small fields around the picture
+# What a form of ours, or of anybody who means well, never comes near.
+_MOST_PARTS = 100
+_LONGEST_HEADER = 8 * 1024
 
 
-async def read_picture(request, limit: int) -> bytes:
+async def read_picture(body: Body, share: Share) -> bytes:
     """The bytes of the multipart field ``image``, or of a raw ``image/*`` body.
 
-    Raises :class:`TooLarge` as soon as more than ``limit`` bytes are announced or seen.
+    They are taken from ``share``. Raises :class:`UsageError` where there are none, and
+    what :class:`Body` and :class:`Share` raise.
     """
     from python_multipart.multipart import parse_options_header
 
-    kind, options = parse_options_header(request.headers.get("content-type"))
+    kind, options = parse_options_header(body.content_type)
     if kind == b"multipart/form-data":
-        picture, most = _Field(options.get(b"boundary", b""), limit), limit + _FRAMING
+        picture = _Field(options.get(b"boundary", b""), body.limit, share)
     elif kind.startswith(b"image/") or kind == b"application/octet-stream":
-        picture, most = _Body(limit), limit
+        picture = _Whole(body.limit, share)
     else:
         raise UsageError(
             f"Send the picture as a multipart field named {FIELD}, "
             "or as the body with a content type that begins with image/."
         )
-    try:
-        async for chunk in _chunks(request, most, limit):
-            picture.write(chunk)
-        data = picture.finish()
-    except TooLarge:
-        await _let_finish(request, most)
-        raise
+    async for piece in body.pieces():
+        picture.write(piece)
+    data = picture.finish()
     if not data:
         raise UsageError("Choose a picture first.")
     return data
 
 
-async def _chunks(request, most: int, limit: int):
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > most:
-        raise _too_large(limit)
-    seen, more = 0, True
-    while more:
-        message = await request.receive()
-        if message["type"] != "http.request":
-            raise UsageError("The connection closed before the whole picture was here.")
-        chunk, more = message.get("body", b""), message.get("more_body", False)
-        seen += len(chunk)
-        if seen > most:
-            raise _too_large(limit)
-        yield chunk
-
-
-async def _let_finish(request, most: int) -> None:
-    """Drop what is still coming, within reason: a browser that is cut off while it
-    sends shows its own error page and not ours."""
-    left, more = 4 * most, True
-    while more and left > 0:
-        message = await request.receive()
-        if message["type"] != "http.request":
-            return
-        left -= len(message.get("body", b""))
-        more = message.get("more_body", False)
-
-
-def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"The picture is larger than {megabytes(limit)}, the most this server takes.")
-
-
-class _Body:
+class _Whole:
     """A raw body is the picture."""
 
-    def __init__(self, limit: int):
+    def __init__(self, limit: int, share: Share):
         self._limit = limit
+        self._share = share
         self._data = bytearray()
 
-    def write(self, chunk: bytes) -> None:
-        self._data += chunk
-        if len(self._data) > self._limit:
-            raise _too_large(self._limit)
+    def write(self, piece: bytes) -> None:
+        if len(self._data) + len(piece) > self._limit:
+            self._data.clear()
+            raise too_large(self._limit)
+        self._share.take(len(piece))
+        self._data += piece
 
     def finish(self) -> bytes:
         return bytes(self._data)
 
 
-class _Field(_Body):
-    """The part called ``image`` of a multipart body; the other parts are passed over."""
+class _Field(_Whole):
+    """The first part called ``image`` of a multipart body; the others are passed over."""
 
-    def __init__(self, boundary: bytes, limit: int):
+    def __init__(self, boundary: bytes, limit: int, share: Share):
         from python_multipart.exceptions import FormParserError
         from python_multipart.multipart import MultipartParser, parse_options_header
 
-        super().__init__(limit)
-        self._header: list[bytes] = [b"", b""]
-        self._wanted = False
+        super().__init__(limit, share)
+        self._header = (bytearray(), bytearray())  # the name and the value of the one at hand
+        self._parts = 0
+        self._found = self._wanted = self._ended = False
         self._errors = FormParserError
         self._options = parse_options_header
-        self._ended = False
         if not boundary:
             raise UsageError("The upload has no multipart boundary.")
         try:
@@ -116,11 +86,11 @@ class _Field(_Body):
         except FormParserError as error:
             raise UsageError(f"The upload cannot be read: {error}.") from None
 
-    def write(self, chunk: bytes) -> None:
+    def write(self, piece: bytes) -> None:
         try:
-            self._parser.write(chunk)
+            self._parser.write(piece)
         except self._errors as error:
-            raise UsageError(f"The upload cannot be read: {error}.") from None
+            raise UsageError(f"The upload cannot be read: {str(error).rstrip('.')}.") from None
 
     def finish(self) -> bytes:
         if not self._ended:
@@ -129,19 +99,25 @@ class _Field(_Body):
 
     def _begin_part(self) -> None:
         self._wanted = False
+        self._parts += 1
+        if self._parts > _MOST_PARTS:
+            raise UsageError(f"The upload has more than {_MOST_PARTS} parts.")
 
     def _header_piece(self, place: int):
         def add(data: bytes, start: int, end: int) -> None:
-            self._header[place] += data[start:end]
+            self._header[place].extend(data[start:end])
+            if len(self._header[place]) > _LONGEST_HEADER:
+                raise UsageError("The upload has a header that is far too long.")
 
         return add
 
     def _end_header(self) -> None:
-        name, value = self._header
-        self._header = [b"", b""]
-        if name.lower() == b"content-disposition":
+        name, value = (bytes(text) for text in self._header)
+        for text in self._header:
+            text.clear()
+        if name.lower() == b"content-disposition" and not self._found:
             options = self._options(value.decode("latin-1"))[1]
-            self._wanted = options.get(b"name") == FIELD.encode()
+            self._found = self._wanted = options.get(b"name") == FIELD.encode()
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         if self._wanted:

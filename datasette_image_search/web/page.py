@@ -93,7 +93,7 @@ async def find(place: Place, question: Question) -> Found:
     datasette, request = place.datasette, place.request
     upload = None
     if question.similar is None and question.token is not None:
-        upload = uploads.of(datasette).find(place.database, place.record.name, question.token)
+        upload = uploads.of(datasette).find(place.database, place.record, question.token)
     conditions = await filters.conditions(datasette, request, place.database, place.table)
     answer = await search.ask(
         datasette,

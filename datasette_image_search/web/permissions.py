@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 from datasette import Forbidden, NotFound
 from datasette.utils import actor_matches_allow, tilde_decode
 
-from . import collections, versions
+from . import catalog_tables, collections, versions
 from .settings import settings
-
-_CATALOG_TABLE = re.compile(r"image_search_(migrations|folders|collections|pictures|rows_\d+)$")
 
 
 async def visible_table(datasette, request):
@@ -38,6 +34,12 @@ async def visible_table(datasette, request):
     if not await versions.can_view_instance(datasette, request.actor):
         raise Forbidden("You do not have permission to view this table")
     raise NotFound("Table not found")
+
+
+async def can_see(datasette, actor, db, record) -> bool:
+    """May the actor know of a collection? As of its table, if that is still there."""
+    allowed = await versions.can_view_table(datasette, actor, db.name, record.table_name)
+    return allowed and await db.table_exists(record.table_name)
 
 
 async def can_upload(datasette, actor, database: str, table: str) -> bool:
@@ -68,6 +70,6 @@ def hides_table(actor, action: str, resource) -> bool | None:
     """0.65: False for the catalog's own tables, which name rows of every other."""
     if action != "view-table" or not isinstance(resource, tuple) or len(resource) != 2:
         return None
-    if _CATALOG_TABLE.match(resource[1]) and not versions.is_root(actor):
+    if catalog_tables.is_one(resource[1]) and not versions.is_root(actor):
         return False
     return None

@@ -59,6 +59,8 @@ async def ask(
                 return _answer(collection, pictures, similar, upload, size, conditions)
         except sqlite3.Error as error:
             raise _plainly(error, limit_ms, conditions) from error
+        except (OverflowError, UnicodeError) as error:  # of values, on their way into SQLite
+            raise UsageError("a filter has a value that SQLite cannot hold.") from error
 
     return await db.execute_fn(work)
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, fields, replace
 
 from ..errors import UsageError
+from ..wording import shortened
+from . import versions
 
 PLUGIN = "datasette-image-search"
+# Of one server there is one, whatever the table.
+_INSTANCE_ONLY = ("max_uploads",)
+_MOST = {"max_k": 10_000}  # as for the SQL functions
 
 
 @dataclass(frozen=True)
@@ -16,6 +22,7 @@ class Settings:
     max_upload_bytes: int = 20_000_000
     max_k: int = 200
     allow_upload: bool | dict = True
+    upload_timeout: int = 120  # seconds within which all of a picture must be here
     upload_seconds: int = 3600  # how long an uploaded picture is remembered
     max_uploads: int = 500  # how many are; beyond, the oldest goes
 
@@ -24,17 +31,13 @@ def settings(datasette, database: str | None = None, table: str | None = None) -
     """What holds for a table: its own level before the database's before the instance's.
 
     Each key falls back by itself, which ``plugin_config(fallback=True)`` does not do.
-    Raises :class:`UsageError` naming a key or a value that makes no sense.
+    Raises :class:`UsageError` naming the place of a key or a value that makes no sense.
     """
-    merged = Settings()
-    levels = [(None, None)]
+    merged = _level(datasette, Settings())
     if database is not None:
-        levels.append((database, None))
+        merged = _level(datasette, merged, database)
     if table is not None:
-        levels.append((database, table))
-    for level in levels:
-        found = datasette.plugin_config(PLUGIN, *level, fallback=False) or {}
-        merged = replace(merged, **_checked(found))
+        merged = _level(datasette, merged, database, table)
     return merged
 
 
@@ -44,26 +47,75 @@ def megabytes(count: int) -> str:
 
 
 def check(datasette) -> None:
-    """Look at the instance's and the databases' settings before anybody comes."""
+    """Look at all settings, the tables' too, before anybody comes.
+
+    Raises :class:`UsageError` for the first that makes no sense or is in a wrong place.
+    """
+    configuration = versions.configuration(datasette)
+    _check_place(configuration)
     settings(datasette)
-    for database in datasette.databases:
+    for database, of_database in _named(configuration, "databases"):
+        _check_place(of_database, database)
         settings(datasette, database)
+        for table, of_table in _named(of_database, "tables"):
+            _check_place(of_table, database, table)
+            settings(datasette, database, table)
 
 
-def _checked(found) -> dict:
+def _named(level: dict, key: str) -> list[tuple[str, dict]]:
+    found = level.get(key)
+    pairs = found.items() if isinstance(found, dict) else ()
+    return [(name, below) for name, below in pairs if isinstance(below, dict)]
+
+
+def _check_place(level: dict, *names: str) -> None:
+    """What is not where plugins are configured would be passed over in silence."""
+    mistaken = PLUGIN.replace("-", "_")
+    plugins = level.get("plugins")
+    wrong = [name for name in (PLUGIN, mistaken) if name in level]
+    if isinstance(plugins, dict) and mistaken in plugins:
+        wrong.append(f"plugins: {mistaken}")
+    if wrong:
+        where = _where(*names) or " for the instance"
+        raise UsageError(
+            f"the configuration{where} has {wrong[0]!r}: "
+            f"the settings of this plugin belong under 'plugins: {PLUGIN}'."
+        )
+
+
+def _where(*names: str) -> str:
+    if not names:
+        return ""
+    return f" for the {'database' if len(names) == 1 else 'table'} {'/'.join(names)}"
+
+
+def _level(datasette, above: Settings, *names: str) -> Settings:
+    """``above``, with what is set for the instance, a database or a table."""
+    found = datasette.plugin_config(PLUGIN, *names, fallback=False)
+    if found is None:
+        return above
+    place = f"the configuration of {PLUGIN}{_where(*names)}"
     if not isinstance(found, dict):
-        raise UsageError(f"the configuration of {PLUGIN} must be keys with values, not {found!r}.")
+        raise UsageError(f"{place} must be keys with values, not {_shown(found)}.")
     known = [field.name for field in fields(Settings)]
     for key, value in found.items():
         if key not in known:
-            raise UsageError(
-                f"the configuration of {PLUGIN} has no {key!r}; there are {', '.join(known)}."
-            )
+            raise UsageError(f"{place} has {key!r}, which there is not: {', '.join(known)}.")
+        if names and key in _INSTANCE_ONLY:
+            raise UsageError(f"{place} has {key}, which can be set for the whole instance only.")
+        shown = _shown(value)
         if key == "allow_upload":
             if not isinstance(value, (bool, dict)):
                 raise UsageError(
-                    f"{PLUGIN}: allow_upload must be true, false or an allow block, not {value!r}."
+                    f"{place}: allow_upload must be true, false or an allow block, not {shown}."
                 )
         elif isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise UsageError(f"{PLUGIN}: {key} must be a whole number above 0, not {value!r}.")
-    return found
+            raise UsageError(f"{place}: {key} must be a whole number above 0, not {shown}.")
+        elif value > _MOST.get(key, value):
+            raise UsageError(f"{place}: {key} must be at most {_MOST[key]:,}, not {value:,}.")
+    return replace(above, **found)
+
+
+def _shown(value) -> str:
+    """As a configuration file has it, not as Python does."""
+    return shortened(json.dumps(value, ensure_ascii=False, default=str))

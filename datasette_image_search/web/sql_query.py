@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlencode
 
-from datasette.utils import escape_sqlite
+from datasette.utils import reserved_words
 
 from . import versions
 from .filters import Conditions
 
 # What the SQL functions take for k at most: filtered in SQL, the search comes first.
 _DEEPEST = 10_000
+_PLAIN = re.compile("[a-z_][a-z0-9_]*", re.ASCII | re.IGNORECASE)
 
 
 def url(
@@ -31,10 +33,8 @@ def query(record, parameter: str, size: int, conditions: Conditions, pictures: i
     keeps ``size``. Beyond 10,000 pictures it says that it does not look at all of them.
     """
     function = "similar_images" if parameter == "similar" else "similar_to_upload"
-    table = escape_sqlite(record.table_name)
-    on = "\n  and ".join(
-        f"p.{escape_sqlite(key)} = m.value ->> {_text(key)}" for key in record.key_columns
-    )
+    table = _name(record.table_name)
+    on = "\n  and ".join(f"p.{_name(key)} = {_in_match(key)}" for key in record.key_columns)
     rowid = "rowid, " if record.key_columns == ("rowid",) else ""
     depth, rows, note = size, table, ""
     if conditions.where:
@@ -53,3 +53,17 @@ def query(record, parameter: str, size: int, conditions: Conditions, pictures: i
 
 def _text(value: str) -> str:
     return "'{}'".format(value.replace("'", "''"))
+
+
+def _name(name: str) -> str:
+    """Bare where it may be, for it is there to be read; else in quotation marks."""
+    if _PLAIN.fullmatch(name) and name.lower() not in reserved_words:
+        return name
+    return '"{}"'.format(name.replace('"', '""'))
+
+
+def _in_match(key: str) -> str:
+    """The key's column in a match: ``->>`` takes a dot or an umlaut for something else."""
+    if _PLAIN.fullmatch(key):
+        return f"m.value ->> {_text(key)}"
+    return f"(select value from json_each(m.value) where key = {_text(key)})"

@@ -12,9 +12,9 @@ _DAY = 24 * 60 * 60
 
 async def thumbnail(request, datasette):
     """A JPEG of at most 256 pixels a side, with the picture's id as its ETag."""
+    db, table = await permissions.visible_table(datasette, request)
     if request.method not in ("GET", "HEAD"):
         return Response.text("Method not allowed", status=405)
-    db, table = await permissions.visible_table(datasette, request)
     try:
         records = await collections.of_table(db, table)
         record = collections.choose(records, request.args.get("_collection"), db, table)

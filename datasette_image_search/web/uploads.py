@@ -14,6 +14,7 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from ..errors import Busy, ModelError, NotFound
+from ..wording import visible
 
 log = logging.getLogger("datasette_image_search")
 
@@ -22,10 +23,12 @@ MOST_WAITING = 8
 
 @dataclass(frozen=True)
 class Upload:
-    """A picture's ``vector`` (float32) and ``thumbnail`` (JPEG); the picture is not kept."""
+    """A picture's ``vector`` (float32) and ``thumbnail`` (JPEG); the picture is not kept.
 
-    database: str
-    collection: str
+    ``place`` is where it may be asked with: see :func:`_place`.
+    """
+
+    place: tuple
     vector: object
     thumbnail: bytes | None
     until: float
@@ -42,31 +45,37 @@ class Uploads:
     def __len__(self) -> int:
         return len(self._known)
 
-    def remember(
-        self, database: str, collection: str, vector, thumbnail, *, seconds: int, most: int
-    ) -> str:
-        """A token for the picture, good for ``seconds`` in this collection alone."""
+    def remember(self, database: str, record, vector, thumbnail, *, seconds: int, most: int) -> str:
+        """A token for the picture, good for ``seconds`` in this collection alone.
+
+        Good for whoever has it and may see the table: an address can be shared.
+        """
         token = secrets.token_urlsafe(24)
         with self._lock:
             now = self._clock()
             for old in [t for t, upload in self._known.items() if upload.until <= now]:
                 del self._known[old]
-            self._known[token] = Upload(database, collection, vector, thumbnail, now + seconds)
+            self._known[token] = Upload(_place(database, record), vector, thumbnail, now + seconds)
             while len(self._known) > most:
                 self._known.popitem(last=False)
         return token
 
-    def find(self, database: str, collection: str, token: str) -> Upload:
+    def find(self, database: str, record, token: str) -> Upload:
         """Raises :class:`NotFound` for another collection's token as for no token at all."""
         with self._lock:
             upload = self._known.get(str(token))
             if (
                 upload is not None
                 and upload.until > self._clock()
-                and (upload.database, upload.collection) == (database, collection)
+                and upload.place == _place(database, record)
             ):
                 return upload
         raise NotFound("This uploaded picture is no longer remembered: choose it again.")
+
+
+def _place(database: str, record) -> tuple:
+    """A collection, and what made its vectors: made anew by another model, it is another."""
+    return database, record.name, record.table_name, record.model, record.weights, record.resize
 
 
 _servers: WeakKeyDictionary = WeakKeyDictionary()
@@ -82,7 +91,7 @@ def of(datasette) -> Uploads:
 def remembered(datasette, database: str):
     """What the SQL function ``similar_to_upload`` asks, bound to one database."""
     uploads = of(datasette)
-    return lambda collection, token: uploads.find(database, collection, token).vector
+    return lambda record, token: uploads.find(database, record, token).vector
 
 
 class _Embedder:
@@ -90,18 +99,30 @@ class _Embedder:
 
     def __init__(self):
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="image-search-upload")
-        self._places = threading.BoundedSemaphore(MOST_WAITING)
+        self._waiting = 0
+        self._lock = threading.Lock()
+
+    def check(self) -> None:
+        """Raises :class:`Busy` where there is no place: better before a picture is sent."""
+        if self._waiting >= MOST_WAITING:
+            raise Busy("Too many pictures are waiting to be looked at: try again in a moment.")
 
     async def run(self, work, *arguments):
-        if not self._places.acquire(blocking=False):
-            raise Busy("Too many pictures are waiting to be looked at: try again in a moment.")
+        with self._lock:
+            self.check()
+            self._waiting += 1
         future = self._pool.submit(work, *arguments)
         # When the work ends, not when the visitor leaves: the thread is busy until then.
-        future.add_done_callback(lambda _: self._places.release())
+        future.add_done_callback(self._leave)
         return await asyncio.wrap_future(future)
+
+    def _leave(self, future) -> None:
+        with self._lock:
+            self._waiting -= 1
 
 
 _embedder = _Embedder()
+check_room = _embedder.check
 
 
 async def embed(datasette, db, record, data: bytes):
@@ -110,7 +131,7 @@ async def embed(datasette, db, record, data: bytes):
         return await _embedder.run(_embed, datasette, Path(db.path or "").parent, record, data)
     except ModelError as error:
         # What is wrong names files of the server: it is for those who read its log.
-        log.error("%s: %s", record.name, error)
+        log.error("%s: %s", visible(record.name), error)
         raise ModelError(
             f"this server cannot look at pictures for {record.name!r} now: "
             f"its model {record.model} does not run here."

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 from datasette import Forbidden
 from datasette.app import Datasette
+
+from . import catalog_tables
 
 UPLOAD = "image-search-upload"
 
 _HAS_ACTIONS = hasattr(Datasette, "allowed")  # since 1.0
+
+
+def configuration(datasette) -> dict:
+    """All of it, as it was written: plugins, databases, their tables."""
+    return (datasette.config if _HAS_ACTIONS else datasette.metadata()) or {}
 
 
 # -- what an actor may do -------------------------------------------------------------
@@ -17,6 +26,17 @@ async def can_view_instance(datasette, actor) -> bool:
     if _HAS_ACTIONS:
         return await datasette.allowed(action="view-instance", actor=actor)
     return await datasette.permission_allowed(actor, "view-instance", default=True)
+
+
+async def can_view_database(datasette, actor, database: str) -> bool:
+    if _HAS_ACTIONS:
+        return await datasette.allowed(
+            action="view-database", resource=_database(database), actor=actor
+        )
+    visible, _ = await datasette.check_visibility(
+        actor, permissions=[("view-database", database), "view-instance"]
+    )
+    return visible
 
 
 async def can_view_table(datasette, actor, database: str, table: str) -> bool:
@@ -39,10 +59,8 @@ async def can_view_table(datasette, actor, database: str, table: str) -> bool:
 
 async def can_execute_sql(datasette, actor, database: str) -> bool:
     if _HAS_ACTIONS:
-        from datasette.resources import DatabaseResource
-
         return await datasette.allowed(
-            action="execute-sql", resource=DatabaseResource(database), actor=actor
+            action="execute-sql", resource=_database(database), actor=actor
         )
     return await datasette.permission_allowed(actor, "execute-sql", database, default=True)
 
@@ -51,6 +69,12 @@ async def can_upload(datasette, actor, database: str, table: str) -> bool:
     if _HAS_ACTIONS:
         return await datasette.allowed(action=UPLOAD, resource=_table(database, table), actor=actor)
     return await datasette.permission_allowed(actor, UPLOAD, (database, table), default=True)
+
+
+def _database(database: str):
+    from datasette.resources import DatabaseResource
+
+    return DatabaseResource(database)
 
 
 def _table(database: str, table: str):
@@ -75,24 +99,27 @@ def upload_action():
     )
 
 
-def permission_rules(datasette, actor, action: str):
+async def permission_rules(datasette, actor, action: str):
     """Uploading is allowed by default; the catalog's tables are for root alone."""
     from datasette.permissions import PermissionSQL
 
     if action == UPLOAD and not datasette.default_deny:
         return PermissionSQL.allow(reason="searching by an uploaded picture is allowed by default")
     if action == "view-table" and not (datasette.root_enabled and is_root(actor)):
-        return PermissionSQL(
-            sql="""
-                select database_name as parent, table_name as child, 0 as allow,
-                    'part of datasette-image-search''s catalog' as reason
-                from catalog_tables
-                where table_name in (
-                    'image_search_migrations', 'image_search_folders',
-                    'image_search_collections', 'image_search_pictures'
-                ) or table_name glob 'image_search_rows_[0-9]*'
-            """
-        )
+        denied = [
+            (name, table)
+            for name, db in list(datasette.databases.items())
+            for table in await catalog_tables.of_database(db)
+        ]
+        if denied:
+            return PermissionSQL(
+                sql="""
+                    select value ->> 0 as parent, value ->> 1 as child, 0 as allow,
+                        'part of datasette-image-search''s catalog' as reason
+                    from json_each(:image_search_catalog)
+                """,
+                params={"image_search_catalog": json.dumps(denied)},
+            )
     return None
 
 

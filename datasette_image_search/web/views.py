@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 
 from datasette import Forbidden, Response
 from datasette.utils import CustomJSONEncoder, add_cors_headers
 from datasette.utils.asgi import Base400
 from datasette.views.base import DatasetteError
 
-from ..errors import Busy, ImageSearchError, UsageError
-from . import collections, links, multipart, page, permissions, uploads, versions
+from ..errors import Busy, ImageSearchError, TooLarge, UsageError
+from . import body, collections, links, multipart, page, permissions, uploads, versions
 from .page import DEFAULT_SIZE, Place, Question
 from .settings import Settings, settings
 
 _TABLE = r"^/(?P<database>[^\/\.]+)/(?P<table>[^\/\.]+)/-/image-search"
+_PAGE = _TABLE + r"(?P<format>\.json)?$"
+_UPLOAD = re.compile(_PAGE)
 
 
 def routes():
@@ -22,15 +25,22 @@ def routes():
 
     return [
         (r"^/-/image-search(?P<format>\.json)?$", overview),
-        (_TABLE + r"(?P<format>\.json)?$", image_search),
+        (_PAGE, image_search),
         (_TABLE + r"/thumbnail/(?P<row>[^/]+)$", thumbnail),
     ]
 
 
-def is_upload(scope) -> bool:
-    """Is this a request that :func:`image_search` guards against other sites itself?"""
-    path = scope.get("path", "").removesuffix(".json")
-    return scope.get("method") == "POST" and path.endswith("/-/image-search")
+def is_upload(datasette, scope) -> bool:
+    """Is this a request that :func:`image_search` guards against other sites itself?
+
+    It is asked before Datasette finds a route, and looks at the path as Datasette will:
+    no other page may lose its guard because its path ends like ours.
+    """
+    path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1").partition("?")[0]
+    base = datasette.setting("base_url")
+    if path.startswith(base):
+        path = "/" + path[len(base) :]
+    return scope["method"] == "POST" and _UPLOAD.match(path) is not None
 
 
 async def image_search(request, datasette):
@@ -90,7 +100,7 @@ def _size(request, most: int) -> int:
         return min(DEFAULT_SIZE, most)
     if size == "max":
         return most
-    number = int(size) if size.isdecimal() and len(size) < 10 else 0
+    number = int(size) if size.isascii() and size.isdecimal() and len(size) < 10 else 0
     if not 1 <= number <= most:
         raise UsageError(f"_size must be a whole number from 1 to {most}, or max, not {size!r}.")
     return number
@@ -103,11 +113,18 @@ async def _take_upload(place: Place) -> str:
         raise Forbidden("Pictures are taken from this site's own pages only.")
     if not await permissions.can_upload(datasette, request.actor, place.database, place.table):
         raise Forbidden("You do not have permission to search by an uploaded picture.")
-    data = await multipart.read_picture(request, place.settings.max_upload_bytes)
-    vector, thumbnail = await uploads.embed(datasette, place.db, record, data)
+    sent = body.Body(request, place.settings)
+    try:
+        uploads.check_room()
+        with body.memory.share(sent.limit) as share:
+            data = await multipart.read_picture(sent, share)
+            vector, thumbnail = await uploads.embed(datasette, place.db, record, data)
+    except (TooLarge, Busy):
+        await sent.drop_the_rest()
+        raise
     return uploads.of(datasette).remember(
         place.database,
-        record.name,
+        record,
         vector,
         thumbnail,
         seconds=place.settings.upload_seconds,
@@ -124,12 +141,11 @@ async def overview(request, datasette):
         try:
             records = await collections.of_database(db)
         except ImageSearchError as error:
-            problems.append(page.sentence(error))
+            if await versions.can_view_database(datasette, request.actor, db.name):
+                problems.append(page.sentence(error))
             continue
         for record in records:
-            if await versions.can_view_table(
-                datasette, request.actor, db.name, record.table_name
-            ) and await db.table_exists(record.table_name):
+            if await permissions.can_see(datasette, request.actor, db, record):
                 found.append((db, record))
     if not found and not await versions.can_view_instance(datasette, request.actor):
         if _wants_json(request):
@@ -140,7 +156,7 @@ async def overview(request, datasette):
         return _json(datasette, {"ok": True, "collections": listed})
     html = await datasette.render_template(
         "image_search_collections.html",
-        {"collections": listed, "problems": problems if found else []},
+        {"collections": listed, "problems": problems},
         request=request,
         view_name="image_search_collections",
     )
@@ -185,9 +201,9 @@ def _json(datasette, data: dict, status: int = 200, headers: dict | None = None)
     headers = dict(headers or {})
     if datasette.cors:
         add_cors_headers(headers)
-    body = json.dumps(data, cls=CustomJSONEncoder)
+    text = json.dumps(data, cls=CustomJSONEncoder)
     return Response(
-        body, status=status, headers=headers, content_type="application/json; charset=utf-8"
+        text, status=status, headers=headers, content_type="application/json; charset=utf-8"
     )
 
 

@@ -1,0 +1,21 @@
+"""Making what comes from data fit for a sentence, a log and a terminal."""
+
+from __future__ import annotations
+
+import re
+
+# Control characters (an escape sequence can move a terminal's cursor, and more), line
+# separators, marks that turn the direction of writing, and halves of characters.
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def shortened(text: str, most: int = 200) -> str:
+    """``text`` at a length that fits into a sentence."""
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def visible(text: str) -> str:
+    """``text`` on one line, with what acts but is not seen written out: ``\\x1b``, ``\\u202e``."""
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

@@ -1,0 +1,129 @@
+"""The plugin's configuration: what makes no sense is said at the start, with its place."""
+
+from __future__ import annotations
+
+import pytest
+from datasette.utils import StartupError
+from odd_pictures import is_plain
+from test_permissions import configured
+
+from datasette_image_search.web.settings import Settings, settings
+
+PLUGIN = "datasette-image-search"
+
+
+def at(level: str, config) -> dict:
+    """``config`` at one level of Datasette's configuration."""
+    if level == "instance":
+        return config
+    if level == "database":
+        return {"databases": {"shop": config}}
+    return {"databases": {"shop": {"tables": {"products": config}}}}
+
+
+PLACES = {
+    "instance": "",
+    "database": " for the database shop",
+    "table": " for the table shop/products",
+}
+
+
+@pytest.mark.parametrize("level", PLACES)
+@pytest.mark.parametrize(
+    "plugin, words",
+    [
+        ({"max_k": 0}, "max_k must be a whole number above 0, not 0."),
+        ({"max_k": True}, "max_k must be a whole number above 0, not true."),
+        ({"max_k": 10_001}, "max_k must be at most 10,000, not 10,001."),
+        ({"max_upload_bytes": "20 MB"}, "max_upload_bytes must be a whole number above 0"),
+        ({"upload_seconds": 1.5}, "upload_seconds must be a whole number above 0, not 1.5."),
+        ({"upload_timeout": -1}, "upload_timeout must be a whole number above 0, not -1."),
+        ({"upload_seconds": None}, "upload_seconds must be a whole number above 0, not null."),
+        ({"upload_seconds": {"$env": "NOT_THERE"}}, "upload_seconds must be a whole number"),
+        ({"allow_upload": "yes"}, "must be true, false or an allow block, not \"yes\"."),
+        ({"allow_upload": None}, "must be true, false or an allow block, not null."),
+        ({"max_kk": 3}, "has 'max_kk', which there is not: max_upload_bytes, "),
+        ({"MAX_K": 3}, "has 'MAX_K', which there is not: "),
+        ([], "must be keys with values, not []."),
+        ("max_k", "must be keys with values, not \"max_k\"."),
+        (False, "must be keys with values, not false."),
+    ],
+)  # fmt: skip
+async def test_a_mistake_is_said_at_the_start_with_its_place(shop, level, plugin, words):
+    ds = configured(shop, at(level, {"plugins": {PLUGIN: plugin}}))
+    with pytest.raises(StartupError) as caught:
+        await ds.invoke_startup()
+    said = str(caught.value)
+    assert words in said and is_plain(said)
+    assert said.startswith(f"the configuration of {PLUGIN}{PLACES[level]}")
+
+
+@pytest.mark.parametrize("level", PLACES)
+@pytest.mark.parametrize(
+    "config, key",
+    [
+        ({PLUGIN: {"max_k": 3}}, PLUGIN),
+        ({"datasette_image_search": {"max_k": 3}}, "datasette_image_search"),
+        ({"plugins": {"datasette_image_search": {}}}, "plugins: datasette_image_search"),
+    ],
+)
+async def test_settings_in_a_place_where_nobody_looks(shop, level, config, key):
+    with pytest.raises(StartupError) as caught:
+        await configured(shop, at(level, config)).invoke_startup()
+    place = PLACES[level] or " for the instance"
+    assert str(caught.value) == (
+        f"the configuration{place} has {key!r}: "
+        f"the settings of this plugin belong under 'plugins: {PLUGIN}'."
+    )
+
+
+@pytest.mark.parametrize("level", ["database", "table"])
+async def test_what_is_one_for_all_is_set_for_all(shop, level):
+    ds = configured(shop, at(level, {"plugins": {PLUGIN: {"max_uploads": 5}}}))
+    with pytest.raises(StartupError, match="max_uploads, which can be set for the whole instance"):
+        await ds.invoke_startup()
+    ds = configured(shop, {"plugins": {PLUGIN: {"max_uploads": 5}}})
+    await ds.invoke_startup()
+    assert settings(ds).max_uploads == 5
+
+
+async def test_a_mistake_in_a_database_that_is_not_here_is_a_mistake(shop):
+    for config in (
+        {"databases": {"later": {"plugins": {PLUGIN: {"max_k": "x"}}}}},
+        {"databases": {"shop": {"tables": {"later": {"plugins": {PLUGIN: {"max_k": "x"}}}}}}},
+    ):
+        with pytest.raises(StartupError, match="later: max_k must be"):
+            await configured(shop, config).invoke_startup()
+
+
+async def test_each_key_falls_back_by_itself(shop):
+    config = {
+        "plugins": {PLUGIN: {"max_k": 3, "upload_seconds": 7}},
+        "databases": {
+            "shop": {
+                "plugins": {PLUGIN: {"max_k": 4, "max_upload_bytes": 99}},
+                "tables": {"products": {"plugins": {PLUGIN: {"max_k": 5}}}},
+            }
+        },
+    }
+    ds = configured(shop, config)
+    await ds.invoke_startup()
+    assert settings(ds) == Settings(max_k=3, upload_seconds=7)
+    assert settings(ds, "shop") == Settings(max_k=4, upload_seconds=7, max_upload_bytes=99)
+    mine = Settings(max_k=5, upload_seconds=7, max_upload_bytes=99)
+    assert settings(ds, "shop", "products") == mine
+    assert settings(ds, "shop", "others").max_k == 4
+
+
+async def test_an_empty_configuration_is_none(shop):
+    for config in ({}, {"plugins": {PLUGIN: {}}}, {"databases": {"shop": {"tables": {}}}}):
+        ds = configured(shop, config)
+        await ds.invoke_startup()
+        assert settings(ds, "shop", "products") == Settings()
+
+
+async def test_values_come_from_the_environment(shop, monkeypatch):
+    monkeypatch.setenv("WHO", "admin")
+    ds = configured(shop, {"plugins": {PLUGIN: {"allow_upload": {"id": {"$env": "WHO"}}}}})
+    await ds.invoke_startup()
+    assert settings(ds).allow_upload == {"id": "admin"}
