@@ -60,6 +60,7 @@ def _told(name: str, harms: list[Harm], results: list[dict]) -> list[Figure]:
     faults = [fault for result in results for fault in result.get("faults", [])]
     counts = Counter(result.get("opened") for result in results)
     thorough = [result for result in results if "embedded" in result]
+    flipped = [result for result in thorough if result["what"].startswith("bit")]
     file = "journal" if name == "journal" else f"{name} sidecar"
     opened = ", ".join(f"{count} {what}" for what, count in counts.most_common())
     return [
@@ -67,11 +68,11 @@ def _told(name: str, harms: list[Harm], results: list[dict]) -> list[Figure]:
                len(results) == len(harms)),
         none_of(f"{file}: crashes", [r["crash"] for r in results if "crash" in r]),
         none_of(f"{file}: wrong matches, or harm that was not found or not named", faults),
+        Figure(f"{file}: put before a server, mended and embedded again", f"{len(thorough)}",
+               len(thorough) > 3),
         Figure(
-            f"{file}: put before a server, mended and embedded again",
-            f"{len(thorough)}, {sum(r['embedded'] for r in thorough):,} pictures of "
-            f"{sum(r['of'] for r in thorough):,} anew",
-            len(thorough) > 3,
+            f"{file}: pictures embedded anew after one flipped bit",
+            f"{sum(r['embedded'] for r in flipped):,} of {sum(r['of'] for r in flipped):,}",
         ),
     ]  # fmt: skip
 
@@ -197,7 +198,7 @@ def _suffer(database: Path, journal: bool, harm: Harm, thorough: bool) -> dict:
         # A record that is cut short between two is no damage where nothing is lost by it.
         faults.append(f"verify does not find it: {what.partition(' ')[0]}")
     collection.conn.close()
-    result = {"opened": opened}
+    result = {"what": what, "opened": opened}
     if thorough:
         faults += asyncio.run(_served(database, opened == "no error"))
         result.update(_mended(database, truth, faults))

@@ -10,23 +10,28 @@ import multiprocessing
 import os
 import signal
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
+from .processes import MARK, family
 from .shop import TABLE
 
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(["torture.preloaded"])
+_numbers = count(1)
 
 
 class Embedding:
-    """A running embed. ``taken`` is how many rows it had taken up, once it has ended."""
+    """A running embed. ``taken`` is how many rows it had taken up, once it has ended;
+    ``processes`` how many it and its decoders were then."""
 
     def __init__(self, database: Path, **options):
         self._said, writing = FORKED.Pipe(duplex=False)
-        self.process = FORKED.Process(target=_embed, args=(database, options, writing))
+        self.mark = f"embed-{next(_numbers)}-{os.getpid()}"
+        self.process = FORKED.Process(target=_embed, args=(database, options, writing, self.mark))
         self.process.start()
         writing.close()
-        self.taken = 0
+        self.taken = self.processes = 0
 
     @property
     def pid(self) -> int:
@@ -44,6 +49,8 @@ class Embedding:
     def end(self, seconds: float, kill: bool, group: bool = False) -> int:
         """Wait so long, then ``kill`` it (with its ``group``); the exit code."""
         self.process.join(seconds)
+        if seconds:  # else there is no time to look
+            self.processes = len(family(self.pid, self.mark))
         if kill and self.process.exitcode is None:
             with suppress(ProcessLookupError):
                 (os.killpg if group else os.kill)(self.pid, signal.SIGKILL)
@@ -65,8 +72,9 @@ class _Told:
         os.write(self._descriptor, b"." * rows)
 
 
-def _embed(database: Path, options: dict, writing) -> None:
+def _embed(database: Path, options: dict, writing, mark: str) -> None:
     from datasette_image_search.collection import EmbedOptions, embed
 
+    os.environ[MARK] = mark
     os.setsid()
     embed(database, TABLE, EmbedOptions(**options), progress=_Told(writing.fileno()))

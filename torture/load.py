@@ -20,7 +20,7 @@ WAYS = 4 * ["json"] + 3 * ["page"] + 8 * ["thumbnail"] + ["start", "table", "sql
 
 def load(folder: Path, size: float) -> list[Figure]:
     """Pages, JSON, SQL, thumbnails and uploads; every answer is looked at, and the memory."""
-    seconds, say = max(6, 60 * size), Said("load")
+    seconds, say = max(20, 60 * size), Said("load")
     database = make(folder / "shop", PICTURES)
     embed(database)
     truth = Truth(database)

@@ -35,11 +35,12 @@ class Server:
         self._log = tempfile.TemporaryFile("w+")
         command = [sys.executable, "-m", "datasette", "serve", *map(str, arguments)]
         self.process = subprocess.Popen(
-            [*command, "--port", str(self.port)],
+            # What is slow because others use the processors has not failed.
+            [*command, "--port", str(self.port), "--setting", "sql_time_limit_ms", "20000"],
             stdout=self._log,
             stderr=subprocess.STDOUT,
             cwd=HOME,
-            start_new_session=True,
+            env={**os.environ, MARK: str(self.port)},
         )
         self.client = Client(self.port)
         deadline = time.monotonic() + START_SECONDS
@@ -66,7 +67,7 @@ class Server:
             try:
                 self.process.wait(10)
             except subprocess.TimeoutExpired:
-                kill_session(self.process.pid)
+                kill_all(family(self.process.pid, str(self.port)))
                 self.process.wait()
 
     @property
@@ -76,7 +77,8 @@ class Server:
 
     def memory(self) -> int:
         """Bytes in memory of the server and its children, shared pages counted once each."""
-        return sum(resident(process) for process in session(self.process.pid))
+        everyone = family(self.process.pid, str(self.port))
+        return sum(resident(process) for process in everyone)
 
 
 class Client:
@@ -121,15 +123,21 @@ class Client:
 
 # -- /proc ----------------------------------------------------------------------------
 
+# In the environment of a process and of all that it starts, in whatever session.
+MARK = "TORTURE_FAMILY"
 
-def session(leader: int) -> list[int]:
-    """The processes of a session that live; ``leader`` made it."""
+
+def family(leader: int, mark: str) -> list[int]:
+    """The processes that live of those that bear a mark, and their leader."""
     found = []
     for entry in os.scandir("/proc"):
         if entry.name.isdecimal():
             with suppress(OSError):
-                facts = Path(entry.path, "stat").read_text().rpartition(")")[2].split()
-                if int(facts[3]) == leader and facts[0] not in "ZX":
+                state = Path(entry.path, "stat").read_text().rpartition(")")[2].split()[0]
+                environment = Path(entry.path, "environ").read_bytes().split(b"\0")
+                if state not in "ZX" and (
+                    int(entry.name) == leader or f"{MARK}={mark}".encode() in environment
+                ):
                     found.append(int(entry.name))
     return found
 
@@ -143,18 +151,17 @@ def resident(process: int) -> int:
     return 0
 
 
-def kill_session(leader: int) -> None:
-    for process in session(leader):
+def kill_all(processes: list[int]) -> None:
+    for process in processes:
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
 
 
-def left_over(leader: int, seconds: float = 5) -> list[int]:
-    """What still lives of a session whose leader was killed, after so many seconds."""
+def left_over(leader: int, mark: str, seconds: float = 5) -> list[int]:
+    """What still lives of a family whose leader was killed, after so many seconds."""
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        left = session(leader)
-        if not left:
-            return []
+    left = family(leader, mark)
+    while left and time.monotonic() < deadline:
         time.sleep(0.02)
+        left = family(leader, mark)
     return left
