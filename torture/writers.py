@@ -15,6 +15,7 @@ from .shop import HOME, Truth, add_rows, embed, embed_command, make
 
 VISITORS = 32
 FIRST, EACH = 300, 20  # rows there at the start; rows added each time
+SECONDS_EACH = 2  # at least
 
 
 def writers(folder: Path, size: float) -> list[Figure]:
@@ -43,7 +44,7 @@ def _two_at_once(folder: Path) -> list[Figure]:
 def _under_load(folder: Path, size: float) -> list[Figure]:
     """Rows are added and embedded again and again; visitors ask for them all along."""
     seconds, say = max(10, 60 * size), Said("writers")
-    most = FIRST + EACH * round(seconds / 2)
+    most = FIRST + EACH * round(seconds / SECONDS_EACH)
     # The truth about all rows that there may come to be.
     truth = Truth(make(folder / "truth", most))
     embed(truth.database)
@@ -73,6 +74,7 @@ def _under_load(folder: Path, size: float) -> list[Figure]:
             known.update(added)
             count, rounds = added[-1], rounds + 1
             say(f"{count} rows")
+            time.sleep(max(0, began + SECONDS_EACH * rounds - time.monotonic()))
         for visitor in visitors:
             visitor.stop()
         for visitor in visitors:
