@@ -77,12 +77,21 @@ def page(chromium, server):  # noqa: F811
     seen = []
     page.on("dialog", lambda dialog: (seen.append(f"dialog: {dialog.message}"), dialog.dismiss()))
     page.on("pageerror", lambda error: seen.append(f"error: {error}"))
-    page.on("console", lambda m: seen.append(f"console: {m.text}") if m.type == "error" else None)
+    page.on("console", lambda m: console(m) if m.type == "error" else None)
+
+    def console(message):
+        # Datasette's base page has an inline script (for its menu), the table page of 1.0 an
+        # inline handler too; a strict policy refuses both. Of ours there are none.
+        refused = ["inline script"] if strict else []
+        if strict and "/-/image-search" not in page.url:
+            refused.append("inline event handler")
+        expected = ["favicon", "400 (Bad", "404 (Not", *refused]
+        if not any(word in message.text for word in expected):
+            seen.append(f"console: {message.text}")
+
     yield page
     page.close()
-    # Datasette's base page has an inline script (for its menu), which a strict policy refuses.
-    expected = ["favicon", *(["inline script"] if strict else []), "400 (Bad", "404 (Not"]
-    assert [one for one in seen if not any(word in one for word in expected)] == []
+    assert seen == []
 
 
 def pages(table: str) -> list[str]:
