@@ -1,5 +1,7 @@
 """The model that ships: its file, its vectors, and a rough check that it sees."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -55,6 +57,15 @@ def drawn(seed):
         else:
             draw.rectangle(box, fill=colour())
     return picture
+
+
+def test_from_bytes_is_the_same_network(network):
+    size = mini.INPUT_SIZE
+    pixels = np.random.default_rng(0).integers(0, 256, (3, size, size, 3), np.uint8)
+    with torch.inference_mode():
+        expected = network(batch([Image.fromarray(one) for one in pixels]))
+        found = mini.FromBytes(copy.deepcopy(network))(torch.from_numpy(pixels))
+    assert torch.allclose(found, expected, atol=1e-4 * expected.abs().max())
 
 
 def test_weights_file_is_small():

@@ -20,7 +20,8 @@ import torch
 from torch import nn
 
 INPUT_SIZE = 160
-MEAN = (0.485, 0.456, 0.406)
+# Of ImageNet, the means as whole numbers of 0..255: what is left of a byte fits into bfloat16.
+MEAN = (124 / 255, 116 / 255, 104 / 255)
 STD = (0.229, 0.224, 0.225)
 DIMENSIONS = 256
 WEIGHTS_FILE = Path(__file__).with_name("mini.pt")
@@ -50,6 +51,38 @@ class Mini(nn.Module):
         return self.head(self.trunk(pictures))
 
 
+class FromBytes(nn.Module):
+    """A trained Mini, as it is used: N×H×W×3 bytes → N×DIMENSIONS.
+
+    Bytes are folded while they are bytes, and become numbers of the first convolution's
+    precision at once; the division by STD is in that convolution's weights. For a network
+    so small, normalising and folding in float32 took a quarter of the time.
+    """
+
+    def __init__(self, network: Mini):
+        super().__init__()
+        self.network = network
+        stem, count = network.trunk.stem, FOLD**2
+        with torch.no_grad():
+            # folded bytes have a position's colours side by side, PixelUnshuffle its positions
+            weight = stem.weight / (255 * torch.tensor(STD).repeat_interleave(count).view(-1, 1, 1))
+            weight = weight.unflatten(1, (3, count)).transpose(1, 2).flatten(1, 2)
+            stem.weight.copy_(weight)
+        means = torch.tensor([round(255 * mean) for mean in MEAN]).repeat(count)
+        self.register_buffer("means", means.float())
+
+    def forward(self, pictures):
+        """N×H×W×3 bytes → N×DIMENSIONS."""
+        count, height, width, _ = pictures.shape
+        height, width = height // FOLD, width // FOLD
+        rows = pictures.view(count, height, FOLD, width, FOLD * 3)
+        folded = rows.transpose(2, 3).reshape(count, height, width, -1)
+        dtype = self.network.trunk.stem.weight.dtype
+        centred = folded.to(dtype).sub_(self.means.to(dtype))
+        trunk = self.network.trunk
+        return self.network.head(trunk.from_folded(centred.permute(0, 3, 1, 2)))
+
+
 class Trunk(nn.Module):
     """The convolutions, and the pooling of their stages."""
 
@@ -69,7 +102,11 @@ class Trunk(nn.Module):
 
     def forward(self, pictures):
         """N×3×H×W → N×FEATURES, in float32 whatever the convolutions ran in."""
-        maps = torch.relu(self.stem(self.fold(pictures)))
+        return self.from_folded(self.fold(pictures))
+
+    def from_folded(self, folded):
+        """The same from N×(3·FOLD²)×(H/FOLD)×(W/FOLD)."""
+        maps = self.stem(folded).relu_()
         pooled = []
         for number, stage in enumerate(self.stages):
             maps = stage(maps)
@@ -94,8 +131,8 @@ class Residual(nn.Module):
             )
 
     def forward(self, maps):
-        inner = self.second(torch.relu(self.first(maps)))
-        return torch.relu(inner + self.shortcut(maps))
+        inner = self.second(self.first(maps).relu_())
+        return inner.add_(self.shortcut(maps)).relu_()
 
 
 def convolution(channels, width, size=3, stride=1, batch_norm=False):

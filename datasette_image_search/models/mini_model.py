@@ -42,11 +42,5 @@ class MiniModel:
             raise ModelError(
                 f"{weights.path} does not fit mini: {' '.join(str(error).split())[:300]}"
             ) from None
-        return Network(
-            network,
-            self.dimensions,
-            device=device,
-            precision=precision,
-            mean=mini.MEAN,
-            std=mini.STD,
-        )
+        network = mini.FromBytes(network)
+        return Network(network, self.dimensions, device=device, precision=precision)

@@ -80,11 +80,32 @@ def _cpu_has_bf16() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
+class Normalised(torch.nn.Module):
+    """A network on pictures of bytes: N×H×W×3 uint8 in, as (x/255 - mean)/std to the network.
+
+    Its batch norms are folded into its convolutions.
+    """
+
+    def __init__(
+        self, network: torch.nn.Module, mean: tuple = IMAGENET_MEAN, std: tuple = IMAGENET_STD
+    ):
+        super().__init__()
+        self.network = fuse(network.eval(), inplace=True)
+        scale = 1 / (255 * torch.tensor(std))
+        self.register_buffer("scale", scale.view(1, 3, 1, 1))
+        shift = -torch.tensor(mean) / torch.tensor(std)
+        self.register_buffer("shift", shift.view(1, 3, 1, 1))
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        pictures = pictures.permute(0, 3, 1, 2)  # NHWC in memory already is channels-last
+        return self.network(pictures.to(torch.float32) * self.scale + self.shift)
+
+
 class Network:
     """A network cut before its classifier; ``embed`` is all it does.
 
-    Batch norms folded into convolutions, channels-last memory and the precision chosen
-    make it fast; the vectors stay within cosine 0.999 of float32 (a test measures it).
+    ``module`` takes N×H×W×3 bytes. Channels-last memory and the precision chosen make it
+    fast; the vectors stay within cosine 0.999 of float32 (a test measures it).
     """
 
     def __init__(
@@ -94,21 +115,13 @@ class Network:
         *,
         device: str = "auto",
         precision: str = "auto",
-        mean: tuple = IMAGENET_MEAN,
-        std: tuple = IMAGENET_STD,
     ):
         self.device = choose_device(device)
         self.dtype = choose_precision(precision, self.device)
         self.dimensions = dimensions
         self.batch_size = _BATCH_SIZES[self.device.type]
-        module = fuse(module.eval(), inplace=True).to(
-            self.device, memory_format=torch.channels_last
-        )
+        module = module.eval().to(self.device, memory_format=torch.channels_last)
         self._module = self._with_weights_cast(module)
-        # (x/255 - mean)/std as one multiplication and one addition per channel.
-        scale = 1 / (255 * torch.tensor(std))
-        self._scale = scale.view(1, 3, 1, 1).to(self.device)
-        self._shift = (-torch.tensor(mean) / torch.tensor(std)).view(1, 3, 1, 1).to(self.device)
 
     def _with_weights_cast(self, module: torch.nn.Module) -> torch.nn.Module:
         # Autocast would cast these weights again for every batch. Sums and norms stay fp32.
@@ -141,8 +154,6 @@ class Network:
 
     def _run(self, pixels: np.ndarray) -> np.ndarray:
         batch = torch.from_numpy(pixels).to(self.device)  # as bytes: a quarter of the way
-        batch = batch.permute(0, 3, 1, 2)  # NHWC in memory already is channels-last
-        batch = batch.to(torch.float32) * self._scale + self._shift
         reduced = self.dtype != torch.float32
         with torch.autocast(self.device.type, self.dtype) if reduced else nullcontext():
             features = self._module(batch)

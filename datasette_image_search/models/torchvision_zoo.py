@@ -72,7 +72,7 @@ class ZooModel:
             ) from error
 
     def load(self, weights: Weights, device: str = "auto", precision: str = "auto"):
-        from .runtime import Network, read_state_dict
+        from .runtime import Network, Normalised, read_state_dict
 
         network = _architecture(self.id)
         state = read_state_dict(weights.path)
@@ -83,7 +83,8 @@ class ZooModel:
                 f"{weights.path} does not fit {self.id}: {' '.join(str(error).split())[:300]}"
             ) from None
         _replace_by_identity(network, self.cut)
-        return Network(network, self.dimensions, device=device, precision=precision)
+        module = Normalised(network)
+        return Network(module, self.dimensions, device=device, precision=precision)
 
 
 def _architecture(id: str):
