@@ -33,6 +33,7 @@ from datasette_image_search.errors import (
     SidecarMissing,
     UsageError,
 )
+from datasette_image_search.models import runtime
 from datasette_image_search.models.mini_model import MiniModel
 from datasette_image_search.models.torchvision_zoo import ZooModel
 from datasette_image_search.vector_index import SidecarWriter
@@ -488,9 +489,23 @@ print(embed({str(database)!r}, "products", options))
     assert len(found.index) == 24
 
 
-def _vectors_of(folder) -> int:
+def test_a_batch_is_on_disk_before_the_network_has_the_next_one(shop_copy, monkeypatch):
+    """So a kill costs what the network has just then, and no more."""
+    network, there = runtime.Network.embed, []
+
+    def watched(self, pixels):
+        there.append(_vectors_of(shop_copy, "watched"))
+        return network(self, pixels)
+
+    monkeypatch.setattr(runtime.Network, "embed", watched)
+    options = EmbedOptions(model="mini", column="picture", batch_size=4, collection="watched")
+    embed(shop_copy / "shop.db", "products", options)
+    assert there == [0, 4, 8, 12, 16, 20]
+
+
+def _vectors_of(folder, name="products") -> int:
     try:
-        return len(opened(folder).index)
+        return len(opened(folder, name).index)
     except (NotFound, SidecarMissing):  # the first batch is not yet there
         return 0
 

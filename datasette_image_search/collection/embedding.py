@@ -205,26 +205,27 @@ class _Embedding:
     def _embed_batch(self) -> None:
         """Give the network the batch; while it is at work, write down the one before."""
         batch, self._batch = self._batch, []
-        work = self._thread.submit(self._vectors_of, batch) if batch else None
+        work = self._thread.submit(self._embed, batch) if batch else None
         self._finish_batch()
         self._at_work = (batch, work) if work else None
 
-    def _vectors_of(self, batch: list[Read]) -> np.ndarray:
-        return self._network().embed(np.stack([read.prepared.pixels for read in batch]))
+    def _embed(self, batch: list[Read]) -> None:
+        """In the network's thread: what it has made is on disk before it goes on."""
+        vectors = self._network().embed(np.stack([read.prepared.pixels for read in batch]))
+        self.index.add(np.array([read.picture for read in batch], np.int64), vectors)
+        self.index.save_if_due()
 
     def _finish_batch(self) -> None:
+        """Write down the rows of the batch: their vectors must be on disk before."""
         if self._at_work is None:
             return
         (batch, work), self._at_work = self._at_work, None
-        vectors = work.result()
-        # Vectors first: a row must never point to a vector that is not on disk.
-        self.index.add(np.array([read.picture for read in batch], np.int64), vectors)
+        work.result()
         for read in batch:
             self._pictures.append(_picture(read))
             self._outcomes.extend(self._waiting.pop(read.picture))
         self.summary.embedded += len(batch)
         self._write_down()
-        self.index.save_if_due()
 
     def _batch_size(self) -> int:
         return self.options.batch_size or getattr(self._network(), "batch_size", DEFAULT_BATCH)
