@@ -17,7 +17,10 @@ from datasette import hookimpl
 from datasette.app import Datasette
 from datasette.plugins import pm
 
-from datasette_image_search.web import versions
+from datasette_image_search import catalog
+from datasette_image_search.collection import EmbedOptions, search
+from datasette_image_search.collection.choosing import collection_for
+from datasette_image_search.web import recovery, versions
 
 PAGE = "/shop/products/-/image-search"
 SQL = "select+similar_images('products',1,3)+as+found"
@@ -92,6 +95,50 @@ async def test_a_kill_while_a_request_is_answered_does_not_show(shop_copy, path)
     assert response.status_code == 200
     if path.startswith(PAGE):
         assert response.content == (await get(ds, path)).content
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_kill_that_another_process_undoes_first_does_not_show(shop_copy, monkeypatch, path):
+    ds = Datasette([str(shop_copy / "shop.db")])
+    await get(ds, "/shop/products")
+    undo_all, kills = recovery._undo_all, []
+
+    async def late(datasette):
+        """The request's own look for journals; before and after it, others are at work."""
+        if kills:
+            catalog.roll_back(shop_copy / "shop.db")
+        found = await undo_all(datasette)
+        if not kills:
+            kills.append(path)
+            kill_in_mid_commit(shop_copy / "shop.db")
+        return found
+
+    monkeypatch.setattr(recovery, "_undo_all", late)
+    assert (await get(ds, path)).status_code == 200
+    assert kills
+
+
+@pytest.mark.parametrize("path", [path for path in PATHS if "similar" in path])
+async def test_a_collection_that_is_replaced_while_a_request_is_answered(
+    shop_copy, monkeypatch, path
+):
+    ds = Datasette([str(shop_copy / "shop.db")])
+    opened, replaced = search.opened_sidecar, []
+
+    def late(sidecar, identity):
+        if not replaced:
+            replaced.append(sidecar)
+            conn = catalog.connect(shop_copy / "shop.db", write=True)
+            options = EmbedOptions(replace=True)
+            collection_for(conn, shop_copy / "shop.db", "products", options, None)
+            conn.close()
+        return opened(sidecar, identity)
+
+    monkeypatch.setattr(search, "opened_sidecar", late)
+    response = await get(ds, path)
+    assert replaced
+    # Nothing is embedded yet, and that is said: no error of the server's.
+    assert response.status_code in (200, 404), response.text
 
 
 async def test_an_immutable_database_is_left_as_it_is(shop_copy):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import threading
 import time
 from collections import Counter
@@ -123,4 +124,6 @@ class Visitor(threading.Thread):
 
 
 def _status(status: int, body: bytes) -> str:
-    return f"status {status}: {body[:300].decode(errors='replace')}"
+    text = body.decode(errors="replace")
+    said = re.search(r'role="alert">(.*?)</p>', text, re.DOTALL)  # on a page of ours
+    return f"status {status}: {said[1] if said else text[:300]}"

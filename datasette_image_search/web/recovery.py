@@ -5,6 +5,10 @@ back what a killed writer overwrote: until somebody opens the file for writing, 
 read of it fails, on Datasette's own pages too. So before a request is answered, and
 again where its answer is a failure, a database in that state is opened for writing once.
 Nothing else is written, and immutable databases are left alone.
+
+Where a request fails while a writer is at work, it is answered once more too: another
+process may have undone the half transaction first, or have replaced a collection between
+two of the request's reads.
 """
 
 from __future__ import annotations
@@ -16,14 +20,14 @@ import os
 import sqlite3
 from functools import lru_cache
 from pathlib import Path
-from weakref import WeakKeyDictionary
 
 from ..errors import ImageSearchError
 
 log = logging.getLogger("datasette_image_search")
 
 _OURS = "/-/image-search"
-_undone: WeakKeyDictionary = WeakKeyDictionary()  # Datasette instance → how many times
+# What a read that went wrong is answered with: 400 where it was the user's own SQL.
+_FAILURES = {400, *range(500, 600)}
 
 
 def before_reading(datasette, database: str) -> None:
@@ -31,7 +35,7 @@ def before_reading(datasette, database: str) -> None:
     db = datasette.databases.get(database)
     if db is not None and _has_journal(db):
         try:
-            _undo(datasette, db)
+            _undo(db)
         except ImageSearchError as error:
             log.warning("%s", error)
 
@@ -67,19 +71,22 @@ class _FirstTry:
         self.started = self.failed = False
         self._datasette = datasette
         self._send = send
-        self._undone_before = _undone.get(datasette, 0)
+        self._before = self._state()
 
     async def send(self, message):
         if message["type"] == "http.response.start":
-            self.failed = message["status"] >= 400 and await self.is_worth_another()
+            self.failed = message["status"] in _FAILURES and await self.is_worth_another()
             self.started = True
         if not self.failed:
             await self._send(message)
 
     async def is_worth_another(self) -> bool:
-        """Was a writer killed meanwhile, and its work undone by this request or another?"""
+        """Has a database changed meanwhile, be it that a killed writer's work was undone?"""
         await _undo_all(self._datasette)
-        return _undone.get(self._datasette, 0) != self._undone_before
+        return self._state() != self._before
+
+    def _state(self) -> list:
+        return [_stamp(db.path) for db in self._datasette.databases.values() if db.is_mutable]
 
 
 async def _undo_all(datasette) -> list:
@@ -88,7 +95,7 @@ async def _undo_all(datasette) -> list:
     for db in list(datasette.databases.values()):
         if _has_journal(db):
             try:
-                await asyncio.to_thread(_undo, datasette, db)
+                await asyncio.to_thread(_undo, db)
             except ImageSearchError as error:
                 log.warning("%s", error)
                 stuck.append(db)
@@ -99,16 +106,24 @@ def _has_journal(db) -> bool:
     return bool(db.path) and db.is_mutable and os.path.exists(f"{_real(str(db.path))}-journal")
 
 
+def _stamp(path) -> tuple | None:
+    """What is another when a file has been written to; None for none (in memory)."""
+    try:
+        found = os.stat(path)
+    except (OSError, TypeError):
+        return None
+    return (found.st_ino, found.st_size, found.st_mtime_ns)
+
+
 _real = lru_cache(os.path.realpath)  # the journal is beside the file, not beside a link to it
 
 
-def _undo(datasette, db) -> None:
+def _undo(db) -> None:
     # Imported here: a database that has no journal never pays for numpy.
     from .. import catalog
 
     if catalog.is_interrupted(db.path):
         catalog.roll_back(db.path)
-        _undone[datasette] = _undone.get(datasette, 0) + 1
         log.warning("%s: undone what a killed program left half written.", Path(db.path).name)
 
 
