@@ -33,12 +33,19 @@ class Match:
 
     def as_dict(self, keys: tuple[str, ...]) -> dict:
         """As SQL and JSON show it: the key's columns under their own names."""
-        return {
-            **dict(zip(keys, self.key)),
-            "rank": self.rank,
-            "score": self.score,
-            "distance": self.distance,
-        }
+        figures = zip(figure_names(keys), (self.rank, self.score, self.distance))
+        return {**dict(zip(keys, self.key)), **dict(figures)}
+
+
+def figure_names(keys: tuple[str, ...]) -> list[str]:
+    """What rank, score and distance are called in a match: as that, or after a ``_`` where
+    a column of the key has the name. Without its key a match would be of no use."""
+    names = []
+    for name in ("rank", "score", "distance"):
+        while name in keys:
+            name = f"_{name}"
+        names.append(name)
+    return names
 
 
 def identity_of(record: CollectionRecord) -> Identity:
