@@ -185,6 +185,16 @@ def test_damage_to_the_sidecar_is_said_and_status_goes_on(shop_copy):
     assert "shop.products.faiss is missing beside the database" in said
 
 
+@pytest.mark.parametrize("keys", ["id", "[7]", "null", "[]", "[" * 100_000])
+def test_a_damaged_catalog_is_said(shop_copy, keys):
+    with sqlite3.connect(shop_copy / "shop.db") as conn:
+        conn.execute("update image_search_collections set key_columns = ?", (keys,))
+    for command in (["status"], ["verify"], ["repair"], ["embed", "products"]):
+        said = failure(command[0], shop_copy / "shop.db", *command[1:])
+        assert said.startswith("The catalog in shop.db is damaged: a collection has key_columns ")
+        assert len(said) < 200
+
+
 def test_a_sidecar_of_another_model_is_refused(shop_copy, torch_home):
     database = shop_copy / "shop.db"
     run("embed", database, "products", "--model", "mini", "--collection", "small")

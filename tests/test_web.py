@@ -500,6 +500,26 @@ async def test_overview(ds, odd, shop):
     assert empty.status_code == 200 and "datasette image-search embed" in empty.text
 
 
+@pytest.mark.parametrize(
+    "change",
+    ["key_columns = 'id'", "key_columns = '[7]'", "key_columns = 'null'", "table_name = x'ff'",
+     "name = x'ff'", "column_name = x'ff'", "sidecar = x'ff'", "sidecar = char(0)",
+     "dimensions = 'many'", "finished = x'ff'"],
+)  # fmt: skip
+async def test_a_damaged_catalog_harms_no_page_but_ours(shop_copy, tmp_path, change):
+    """Nor those of other databases: every page asks whether there is a collection to show."""
+    with closing(sqlite3.connect(shop_copy / "shop.db")) as conn, conn:
+        conn.execute(f"update image_search_collections set {change}")
+    sqlite_utils.Database(tmp_path / "other.db")["plain"].insert({"id": 1})
+    ds = Datasette([str(shop_copy / "shop.db"), str(tmp_path / "other.db")])
+    for path in ("/", "/other/plain", "/shop", "/shop/products", "/shop/products/1"):
+        assert (await ds.client.get(path)).status_code == 200, path
+    for path in (f"{PAGE}.json?_similar=1", "/-/image-search.json"):
+        answer = await ds.client.get(path)
+        if not answer.json()["ok"]:
+            assert answer.json()["error"].startswith("The catalog in shop.db ")
+
+
 async def test_base_url(shop):
     ds = Datasette([str(shop / "shop.db")], settings={"base_url": "/prefix/"})
     for path in ("/prefix/shop/products", f"/prefix{PAGE}?_similar=1", "/prefix/-/image-search"):
