@@ -141,8 +141,10 @@ def test_index_builds_again_from_the_vectors_at_hand(shop_copy):
         (("embed", "{db}", "bare", "--model", "vgg", "--column", "name"), "There is no embedding"),
         (("embed", "{text}", "products"), "{text} is not a database that can be used: "),
         (("embed", "{db}", "products", "--model", "mini"), "The collection 'products' has model "),
+        (("embed", "{db}", "products", "--root", "{none}"), "There is no folder '{none}': --root"),
         (("embed", "{db}", "products", "--index", "best"), "There is no kind of index named "),
         (("load", "{db}", "photos", "{none}"), "There is no folder '{none}'."),
+        (("load", "{db}", "", "{folder}"), "The table must have a name."),
         (("load", "{none}/x.db", "photos", "{folder}"), "There is no folder '{none}' for x.db."),
         (("evaluate", "{db}", "products", "--label", "kind"), "Table 'products' has no column "),
         (("evaluate", "{db}", "products", "--label", "name"), "No row that fits has another "),
@@ -163,8 +165,12 @@ def test_wrong_input_gets_one_plain_sentence(shop_copy, torch_home, arguments, w
         "text": text,
         "folder": shop_copy,
     }
+    with sqlite3.connect(names["db"]) as conn:
+        before = list(conn.iterdump())
     said = failure(*[str(argument).format(**names) for argument in arguments])
     assert said.startswith(words.format(**names)), said
+    with sqlite3.connect(names["db"]) as conn:
+        assert list(conn.iterdump()) == before, "a mistake was written down"
 
 
 def test_usage_errors_have_exit_code_2(shop):

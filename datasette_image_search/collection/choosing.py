@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .. import catalog, models, pictures
 from ..catalog import CollectionRecord, Table
-from ..errors import Busy, UsageError
+from ..errors import Busy, NotFound, UsageError
 from ..vector_index import METRICS, choose, discarding, journal_path
 from .query_pictures import weights_argument
 
@@ -38,6 +38,9 @@ class EmbedOptions:
 
 def collection_for(conn, database: Path, name: str, options: EmbedOptions, extra):
     """The collection to embed into, made if need be, its model and its weights."""
+    if options.root is not None and not options.root.is_dir():
+        # It would be remembered, and the next embed would look there too.
+        raise NotFound(f"there is no folder {str(options.root)!r}: --root names the pictures'.")
     record = catalog.find(conn, options.collection or name)
     asked = options.collection
     if record is not None and asked and record.name.lower() != asked.lower():
