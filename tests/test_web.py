@@ -520,6 +520,24 @@ async def test_a_damaged_catalog_harms_no_page_but_ours(shop_copy, tmp_path, cha
             assert answer.json()["error"].startswith("The catalog in shop.db ")
 
 
+@pytest.mark.parametrize("ending", ["", "-journal"])
+@pytest.mark.parametrize("kind", ["folder", "link to itself"])
+async def test_a_sidecar_that_cannot_be_read_is_said(shop_copy, ending, kind):
+    """As one that another user has made; here by what root cannot read either."""
+    name = f"shop.products.faiss{ending}"
+    (shop_copy / name).unlink(missing_ok=True)
+    if kind == "folder":
+        (shop_copy / name).mkdir()
+    else:
+        (shop_copy / name).symlink_to(shop_copy / name)
+    ds = Datasette([str(shop_copy / "shop.db")])
+    for path in ("/shop/products", "/-/image-search"):
+        assert (await ds.client.get(path)).status_code == 200, path
+    answer = await ds.client.get(f"{PAGE}.json?_similar=1")
+    assert answer.json()["error"].startswith(f"{name} cannot be read: ")
+    assert str(shop_copy) not in answer.text
+
+
 async def test_base_url(shop):
     ds = Datasette([str(shop / "shop.db")], settings={"base_url": "/prefix/"})
     for path in ("/prefix/shop/products", f"/prefix{PAGE}?_similar=1", "/prefix/-/image-search"):
