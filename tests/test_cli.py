@@ -69,6 +69,15 @@ def test_similar_as_json_and_csv_by_row_and_by_file(shop):
     assert all(row["price"] < 20 for row in json.loads(few.stdout))
 
 
+def test_json_has_no_infinite_numbers(shop_copy):
+    with sqlite3.connect(shop_copy / "shop.db") as conn:
+        conn.execute("update products set price = 9e999")
+    asked = ("similar", shop_copy / "shop.db", "products", 1, "-k", 2, "--format")
+    found = json.loads(run(*asked, "json").stdout, parse_constant=pytest.fail)
+    assert [row["price"] for row in found] == [None] * 2
+    assert run(*asked, "csv").stdout.count(",inf,") == 2
+
+
 def test_plot_draws_the_query_beside_its_matches(shop, tmp_path):
     from PIL import Image
 

@@ -90,6 +90,10 @@ def test_a_key_that_is_called_as_our_figures_are_keeps_its_name(shop_copy, key):
     assert [own for (own,) in joined] == [match[key] for match in found]
 
 
+def test_an_infinite_key_spoils_no_others_json():
+    assert Match((float("inf"),), 1, 0.5, 1.0).as_dict(("id",))["id"] is None
+
+
 def test_a_compound_key_may_have_the_other_names_too():
     match = Match((1, 2), 3, 0.5, 1.0)
     assert match.as_dict(("rank", "_rank")) == {

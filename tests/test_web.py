@@ -520,6 +520,16 @@ async def test_a_damaged_catalog_harms_no_page_but_ours(shop_copy, tmp_path, cha
             assert answer.json()["error"].startswith("The catalog in shop.db ")
 
 
+async def test_json_has_no_infinite_numbers(shop_copy):
+    """As on Datasette's own JSON: a browser could not read them."""
+    with closing(sqlite3.connect(shop_copy / "shop.db")) as conn, conn:
+        conn.execute("update products set price = iif(id % 2, 9e999, -9e999)")
+    ds = Datasette([str(shop_copy / "shop.db")])
+    answer = await ds.client.get(f"{PAGE}.json?_similar=1&_size=3")
+    found = json.loads(answer.text, parse_constant=pytest.fail)
+    assert [row["price"] for row in found["rows"]] == [None] * 3
+
+
 @pytest.mark.parametrize("ending", ["", "-journal"])
 @pytest.mark.parametrize("kind", ["folder", "link to itself"])
 async def test_a_sidecar_that_cannot_be_read_is_said(shop_copy, ending, kind):
