@@ -144,6 +144,7 @@ def test_index_builds_again_from_the_vectors_at_hand(shop_copy):
         (("similar", "{db}", "products", "--image", "{text}"), "This is not a picture: "),
         (("similar", "{db}", "products", 1, "--where", "colour = 1"), "SQLite says about "),
         (("embed", "{db}", "nothing"), "There is no table 'nothing' in shop.db; there "),
+        (("embed", "{db}", "image_search_pictures", "--column", "thumbnail"), "Tables named image"),
         (("embed", "{db}", "bare"), "Which column of 'bare' has the pictures? Name it with "),
         (("embed", "{db}", "bare", "--column", "img"), "Table 'bare' has no column 'img'; there "),
         (("embed", "{db}", "view", "--column", "name"), "'view' is a view: "),

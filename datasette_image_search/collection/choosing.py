@@ -50,6 +50,8 @@ def collection_for(conn, database: Path, name: str, options: EmbedOptions, extra
     elif record is not None:
         record = _own_sidecar(conn, database, record)
         return _existing(conn, record, name, options, extra)
+    if name.lower().startswith(catalog.PREFIX):
+        raise UsageError(f"tables named {catalog.PREFIX}… are the catalog's own: choose another.")
     table = Table.read(conn, name)
     model = models.get(options.model or models.DEFAULT_MODEL, extra)
     geometry = pictures.Geometry(model.input_size, options.resize or "squash")
