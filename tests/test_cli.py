@@ -183,6 +183,24 @@ def test_wrong_input_gets_one_plain_sentence(shop_copy, torch_home, arguments, w
         assert list(conn.iterdump()) == before, "a mistake was written down"
 
 
+def test_text_that_is_no_utf8_is_its_own_rows_alone(shop_copy, torch_home):
+    database = shop_copy / "shop.db"
+    with sqlite3.connect(database) as conn:
+        conn.execute("update products set picture = cast(x'ff2e706e67' as text) where id = 1")
+        conn.execute("update products set name = cast(x'ff42' as text) where id = 2")
+    assert run("embed", database, "products").output.startswith(
+        "0 embedded, 0 reused, 0 removed, 1"
+    )
+    assert (
+        "failed    1: '\N{REPLACEMENT CHARACTER}.png' is not in" in run("status", database).output
+    )
+    said = run("similar", database, "products", 3, "-k", 24, "--format", "json").stdout
+    assert {row["id"]: row["name"] for row in json.loads(said)}[2] == "\N{REPLACEMENT CHARACTER}B"
+    assert run("embed", database, "products").output.startswith(
+        "0 embedded, 0 reused, 0 removed, 1"
+    )
+
+
 def test_usage_errors_have_exit_code_2(shop):
     failure("similar", shop / "shop.db", "products", code=2)
     failure("similar", shop / "shop.db", "products", 1, "-k", 0, code=2)
