@@ -69,6 +69,15 @@ def test_similar_as_json_and_csv_by_row_and_by_file(shop):
     assert all(row["price"] < 20 for row in json.loads(few.stdout))
 
 
+def test_json_has_no_infinite_numbers(shop_copy):
+    with sqlite3.connect(shop_copy / "shop.db") as conn:
+        conn.execute("update products set price = 9e999")
+    asked = ("similar", shop_copy / "shop.db", "products", 1, "-k", 2, "--format")
+    found = json.loads(run(*asked, "json").stdout, parse_constant=pytest.fail)
+    assert [row["price"] for row in found] == [None] * 2
+    assert run(*asked, "csv").stdout.count(",inf,") == 2
+
+
 def test_plot_draws_the_query_beside_its_matches(shop, tmp_path):
     from PIL import Image
 
@@ -135,14 +144,17 @@ def test_index_builds_again_from_the_vectors_at_hand(shop_copy):
         (("similar", "{db}", "products", "--image", "{text}"), "This is not a picture: "),
         (("similar", "{db}", "products", 1, "--where", "colour = 1"), "SQLite says about "),
         (("embed", "{db}", "nothing"), "There is no table 'nothing' in shop.db; there "),
+        (("embed", "{db}", "image_search_pictures", "--column", "thumbnail"), "Tables named image"),
         (("embed", "{db}", "bare"), "Which column of 'bare' has the pictures? Name it with "),
         (("embed", "{db}", "bare", "--column", "img"), "Table 'bare' has no column 'img'; there "),
         (("embed", "{db}", "view", "--column", "name"), "'view' is a view: "),
         (("embed", "{db}", "bare", "--model", "vgg", "--column", "name"), "There is no embedding"),
         (("embed", "{text}", "products"), "{text} is not a database that can be used: "),
         (("embed", "{db}", "products", "--model", "mini"), "The collection 'products' has model "),
+        (("embed", "{db}", "products", "--root", "{none}"), "There is no folder '{none}': --root"),
         (("embed", "{db}", "products", "--index", "best"), "There is no kind of index named "),
         (("load", "{db}", "photos", "{none}"), "There is no folder '{none}'."),
+        (("load", "{db}", "", "{folder}"), "The table must have a name."),
         (("load", "{none}/x.db", "photos", "{folder}"), "There is no folder '{none}' for x.db."),
         (("evaluate", "{db}", "products", "--label", "kind"), "Table 'products' has no column "),
         (("evaluate", "{db}", "products", "--label", "name"), "No row that fits has another "),
@@ -163,8 +175,30 @@ def test_wrong_input_gets_one_plain_sentence(shop_copy, torch_home, arguments, w
         "text": text,
         "folder": shop_copy,
     }
+    with sqlite3.connect(names["db"]) as conn:
+        before = list(conn.iterdump())
     said = failure(*[str(argument).format(**names) for argument in arguments])
     assert said.startswith(words.format(**names)), said
+    with sqlite3.connect(names["db"]) as conn:
+        assert list(conn.iterdump()) == before, "a mistake was written down"
+
+
+def test_text_that_is_no_utf8_is_its_own_rows_alone(shop_copy, torch_home):
+    database = shop_copy / "shop.db"
+    with sqlite3.connect(database) as conn:
+        conn.execute("update products set picture = cast(x'ff2e706e67' as text) where id = 1")
+        conn.execute("update products set name = cast(x'ff42' as text) where id = 2")
+    assert run("embed", database, "products").output.startswith(
+        "0 embedded, 0 reused, 0 removed, 1"
+    )
+    assert (
+        "failed    1: '\N{REPLACEMENT CHARACTER}.png' is not in" in run("status", database).output
+    )
+    said = run("similar", database, "products", 3, "-k", 24, "--format", "json").stdout
+    assert {row["id"]: row["name"] for row in json.loads(said)}[2] == "\N{REPLACEMENT CHARACTER}B"
+    assert run("embed", database, "products").output.startswith(
+        "0 embedded, 0 reused, 0 removed, 1"
+    )
 
 
 def test_usage_errors_have_exit_code_2(shop):
@@ -183,6 +217,16 @@ def test_damage_to_the_sidecar_is_said_and_status_goes_on(shop_copy):
     sidecar.unlink()
     said = failure("similar", shop_copy / "shop.db", "products", 1)
     assert "shop.products.faiss is missing beside the database" in said
+
+
+@pytest.mark.parametrize("keys", ["id", "[7]", "null", "[]", "[" * 100_000])
+def test_a_damaged_catalog_is_said(shop_copy, keys):
+    with sqlite3.connect(shop_copy / "shop.db") as conn:
+        conn.execute("update image_search_collections set key_columns = ?", (keys,))
+    for command in (["status"], ["verify"], ["repair"], ["embed", "products"]):
+        said = failure(command[0], shop_copy / "shop.db", *command[1:])
+        assert said.startswith("The catalog in shop.db is damaged: a collection has key_columns ")
+        assert len(said) < 200
 
 
 def test_a_sidecar_of_another_model_is_refused(shop_copy, torch_home):
@@ -227,7 +271,9 @@ def test_verify_finds_damage_and_repair_with_embed_mends_it(shop_copy):
         assert run("embed", database, "products").output.startswith("24 embedded")
         assert run("verify", database).output == "products: sound.\n"
         assert run("similar", database, "products", 3, "--format", "json").stdout == before
-    assert (shop_copy / "shop.products.faiss-damaged").exists()
+    aside = ["shop.products.faiss-2-damaged", "shop.products.faiss-3-damaged",
+             "shop.products.faiss-damaged"]  # fmt: skip
+    assert sorted(file.name for file in shop_copy.glob("*-damaged")) == aside
 
 
 def test_repair_keeps_the_whole_records_of_a_damaged_journal(shop_copy, torch_home):

@@ -22,6 +22,8 @@ from datasette_image_search.collection import (
     embed,
     embedding,
     load,
+    rebuild_index,
+    repair,
     verify,
 )
 from datasette_image_search.collection.opened import _sidecars
@@ -389,6 +391,28 @@ def test_a_rebuilt_database_reuses_the_vectors_of_its_sidecar(shop_copy):
     sqlite_utils.Database(shop_copy / "shop.db")["products"].insert_all(rows, pk="id")
     assert counts(embed(shop_copy / "shop.db", "products", SMALL)) == (0, 24, 0, 0)
     assert opened(shop_copy).rows.thumbnail_of((1,))
+
+
+def test_what_a_copied_database_is_told_leaves_the_originals_sidecar(shop_copy):
+    database, other = shop_copy / "shop.db", shop_copy / "copy.db"
+    shutil.copy(database, other)
+    before = (shop_copy / "shop.products.faiss").read_bytes()
+    rebuild_index(other, "products", "ivf")
+    embed(other, "products", EmbedOptions(replace=True, metric="l2"))
+    shutil.copy(database, other)
+    embed(other, "products", EmbedOptions(replace=True, metric="l2"))
+    assert (shop_copy / "shop.products.faiss").read_bytes() == before
+    assert [finding.sound for finding in verify(catalog.connect(database))] == [True]
+    assert [finding.sound for finding in verify(catalog.connect(other))] == [True]
+
+
+def test_repair_of_a_copied_database_leaves_what_the_original_has_made_since(shop_copy, tmp_path):
+    database, other = shop_copy / "shop.db", shop_copy / "copy.db"
+    shutil.copy(database, tmp_path / "backup.db")
+    embed(database, "products", EmbedOptions(replace=True, metric="l2"))
+    shutil.copy(tmp_path / "backup.db", other)
+    assert "copy.products.faiss-damaged" in repair(other)[0]
+    assert [finding.sound for finding in verify(catalog.connect(database))] == [True]
 
 
 @pytest.mark.parametrize("copied", [True, False])

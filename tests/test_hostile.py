@@ -185,7 +185,8 @@ async def test_thumbnail_errors_are_plain_text(ds):
 
 
 @pytest.mark.parametrize(
-    "key", ['a"b', "a.b", "a]b", "[0]", "$", "$.x", "0", "a'b", "k\\", "é", "1a", " "]
+    "key",
+    ['a"b', "a.b", "a]b", "[0]", "$", "$.x", "0", "a'b", "k\\", "é", "1a", " ", "score"],
 )
 async def test_view_and_edit_sql_whatever_the_key_is_called(torch_home, tmp_path, key):
     from datasette_image_search.collection import EmbedOptions, embed

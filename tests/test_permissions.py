@@ -155,6 +155,19 @@ async def test_allow_upload(two, picture, plugin, level):
             assert "You do not have permission to search by an uploaded" in sent.json()["error"]
 
 
+@pytest.mark.parametrize("path", [PAGE.replace("products", "PRODUCTS"), PAGE])
+async def test_a_table_is_known_by_one_spelling(two, picture, path):
+    """Datasette's own page of ``PRODUCTS`` is not there, and what is set for ``products``
+    would not hold for it."""
+    plugins = {"plugins": {"datasette-image-search": {"allow_upload": False}}}
+    ds = configured(two, {"databases": {"shop": {"tables": {"products": plugins}}}})
+    await ds.invoke_startup()
+    sent = await ds.client.post(f"{path}.json", files={"image": ("x.png", picture)})
+    assert sent.status_code == (403 if path == PAGE else 404)
+    for rest in ("", ".json?_similar=1", "/thumbnail/1"):
+        assert (await ds.client.get(path + rest)).status_code == (200 if path == PAGE else 404)
+
+
 async def test_table_level_wins_over_instance_level(two, picture):
     metadata = {
         "plugins": {"datasette-image-search": {"allow_upload": False, "max_k": 3}},

@@ -657,6 +657,17 @@ def test_a_server_that_is_slow_is_left_in_time(web, server, monkeypatch, path):
     assert time.monotonic() - start < 5
 
 
+def test_a_name_server_that_never_answers_is_left_in_time(web, monkeypatch):
+    answered = threading.Event()
+    monkeypatch.setattr(urls, "URL_SECONDS", 0.3)
+    monkeypatch.setattr(urls.socket, "getaddrinfo", lambda *args, **options: answered.wait(20))
+    start = time.monotonic()
+    said = refusal(web, "http://slow.example/a.png")
+    assert said == "http://slow.example/a.png was not read within 0.3 seconds."
+    assert time.monotonic() - start < 5
+    answered.set()
+
+
 def test_a_server_that_never_answers_a_greeting_is_left_in_time(web, monkeypatch):
     monkeypatch.setattr(urls, "URL_SECONDS", 0.3)
     with socket.socket() as silent:

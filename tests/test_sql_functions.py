@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datasette_image_search import catalog, sql_functions
-from datasette_image_search.collection import Collection
+from datasette_image_search.collection import Collection, Match
 
 
 @pytest.fixture
@@ -69,6 +69,36 @@ def test_a_key_of_any_language_is_found_in_a_match(shop_copy):
     sql_functions.register(conn)
     rows = ask(conn, "select value ->> 'größe' from json_each(similar_images('products', 1, 3))")
     assert len(rows) == 3 and all(key in range(2, 25) for (key,) in rows)
+
+
+@pytest.mark.parametrize("key", ["rank", "score", "distance"])
+def test_a_key_that_is_called_as_our_figures_are_keeps_its_name(shop_copy, key):
+    with sqlite3.connect(shop_copy / "shop.db") as conn:
+        conn.execute(f"alter table products rename column id to {key}")
+        conn.execute("update image_search_collections set key_columns = json_array(?)", (key,))
+    sql_functions.register(conn)
+    (text,) = ask(conn, "select similar_images('products', 1, 3)")[0]
+    found = json.loads(text)
+    assert all(match[key] in range(2, 25) for match in found)
+    names = [key, *(f"_{name}" if name == key else name for name in ("rank", "score", "distance"))]
+    assert [list(match) for match in found] == [names] * 3
+    joined = ask(
+        conn,
+        f"select p.{key} from json_each(similar_images('products', 1, 3)) as m "
+        f"join products as p on p.{key} = m.value ->> '{key}' order by m.key",
+    )
+    assert [own for (own,) in joined] == [match[key] for match in found]
+
+
+def test_an_infinite_key_spoils_no_others_json():
+    assert Match((float("inf"),), 1, 0.5, 1.0).as_dict(("id",))["id"] is None
+
+
+def test_a_compound_key_may_have_the_other_names_too():
+    match = Match((1, 2), 3, 0.5, 1.0)
+    assert match.as_dict(("rank", "_rank")) == {
+        "rank": 1, "_rank": 2, "__rank": 3, "score": 0.5, "distance": 1.0,
+    }  # fmt: skip
 
 
 def test_image_similarity(conn):

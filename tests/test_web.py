@@ -500,6 +500,54 @@ async def test_overview(ds, odd, shop):
     assert empty.status_code == 200 and "datasette image-search embed" in empty.text
 
 
+@pytest.mark.parametrize(
+    "change",
+    ["key_columns = 'id'", "key_columns = '[7]'", "key_columns = 'null'", "table_name = x'ff'",
+     "name = x'ff'", "column_name = x'ff'", "sidecar = x'ff'", "sidecar = char(0)",
+     "dimensions = 'many'", "finished = x'ff'"],
+)  # fmt: skip
+async def test_a_damaged_catalog_harms_no_page_but_ours(shop_copy, tmp_path, change):
+    """Nor those of other databases: every page asks whether there is a collection to show."""
+    with closing(sqlite3.connect(shop_copy / "shop.db")) as conn, conn:
+        conn.execute(f"update image_search_collections set {change}")
+    sqlite_utils.Database(tmp_path / "other.db")["plain"].insert({"id": 1})
+    ds = Datasette([str(shop_copy / "shop.db"), str(tmp_path / "other.db")])
+    for path in ("/", "/other/plain", "/shop", "/shop/products", "/shop/products/1"):
+        assert (await ds.client.get(path)).status_code == 200, path
+    for path in (f"{PAGE}.json?_similar=1", "/-/image-search.json"):
+        answer = await ds.client.get(path)
+        if not answer.json()["ok"]:
+            assert answer.json()["error"].startswith("The catalog in shop.db ")
+
+
+async def test_json_has_no_infinite_numbers(shop_copy):
+    """As on Datasette's own JSON: a browser could not read them."""
+    with closing(sqlite3.connect(shop_copy / "shop.db")) as conn, conn:
+        conn.execute("update products set price = iif(id % 2, 9e999, -9e999)")
+    ds = Datasette([str(shop_copy / "shop.db")])
+    answer = await ds.client.get(f"{PAGE}.json?_similar=1&_size=3")
+    found = json.loads(answer.text, parse_constant=pytest.fail)
+    assert [row["price"] for row in found["rows"]] == [None] * 3
+
+
+@pytest.mark.parametrize("ending", ["", "-journal"])
+@pytest.mark.parametrize("kind", ["folder", "link to itself"])
+async def test_a_sidecar_that_cannot_be_read_is_said(shop_copy, ending, kind):
+    """As one that another user has made; here by what root cannot read either."""
+    name = f"shop.products.faiss{ending}"
+    (shop_copy / name).unlink(missing_ok=True)
+    if kind == "folder":
+        (shop_copy / name).mkdir()
+    else:
+        (shop_copy / name).symlink_to(shop_copy / name)
+    ds = Datasette([str(shop_copy / "shop.db")])
+    for path in ("/shop/products", "/-/image-search"):
+        assert (await ds.client.get(path)).status_code == 200, path
+    answer = await ds.client.get(f"{PAGE}.json?_similar=1")
+    assert answer.json()["error"].startswith(f"{name} cannot be read: ")
+    assert str(shop_copy) not in answer.text
+
+
 async def test_base_url(shop):
     ds = Datasette([str(shop / "shop.db")], settings={"base_url": "/prefix/"})
     for path in ("/prefix/shop/products", f"/prefix{PAGE}?_similar=1", "/prefix/-/image-search"):

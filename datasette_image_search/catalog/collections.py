@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote as percent_encoded
 
 from ..errors import CatalogError, NotFound
+from ..wording import shortened
 from . import schema
 from .tables import Table, database_name, database_path, same_name
 
@@ -48,7 +49,11 @@ class CollectionRecord:
 
     def sidecar_path(self, conn: sqlite3.Connection) -> Path:
         """Beside the database, wherever that is now; and nowhere else, whoever made it."""
-        if self.sidecar in ("", "..") or Path(self.sidecar).name != self.sidecar:
+        if (
+            self.sidecar in ("", "..")
+            or "\0" in self.sidecar
+            or Path(self.sidecar).name != self.sidecar
+        ):
             raise CatalogError(
                 f"the catalog in {database_name(conn)} names a sidecar that is not beside it: "
                 f"{self.sidecar!r}."
@@ -71,13 +76,39 @@ class CollectionRecord:
 
 
 _DATABASES = (".db", ".db3", ".sqlite", ".sqlite3", ".s3db", ".sl3")
-_COLUMNS = ", ".join(field.name for field in fields(CollectionRecord))
+_NAMES = [field.name for field in fields(CollectionRecord)]
+_COLUMNS = ", ".join(_NAMES)
+# SQLite keeps in a column whatever is put there; those that are not named here are text.
+_TYPES = {"id": int, "dimensions": int, "finished": (str, type(None))}
 
 
-def _record(row: tuple) -> CollectionRecord:
-    values = dict(zip((field.name for field in fields(CollectionRecord)), row))
-    values["key_columns"] = tuple(json.loads(values["key_columns"]))
-    return CollectionRecord(**values)
+def _record(conn: sqlite3.Connection, row: tuple) -> CollectionRecord:
+    """A line of the catalog, which anybody may have written, once it is what it should be."""
+    values = dict(zip(_NAMES, row))
+    for name, value in values.items():
+        if not isinstance(value, _TYPES.get(name, str)):
+            raise _damaged(conn, name, value)
+    keys = _key_columns(values["key_columns"])
+    if not keys:
+        raise _damaged(conn, "key_columns", values["key_columns"])
+    return CollectionRecord(**{**values, "key_columns": keys})
+
+
+def _key_columns(text: str) -> tuple[str, ...]:
+    """The names in a JSON array; none where it is something else."""
+    try:
+        keys = json.loads(text)
+    except (ValueError, RecursionError):
+        return ()
+    is_right = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
+    return tuple(keys) if is_right else ()
+
+
+def _damaged(conn: sqlite3.Connection, name: str, value) -> CatalogError:
+    return CatalogError(
+        f"the catalog in {database_name(conn)} is damaged: a collection has {name} "
+        f"{shortened(repr(value), 40)}."
+    )
 
 
 def collections(conn: sqlite3.Connection) -> list[CollectionRecord]:
@@ -85,7 +116,7 @@ def collections(conn: sqlite3.Connection) -> list[CollectionRecord]:
     if schema.version(conn) == 0:
         return []
     rows = conn.execute(f"select {_COLUMNS} from main.image_search_collections order by name")
-    return [_record(row) for row in rows.fetchall()]
+    return [_record(conn, row) for row in rows.fetchall()]
 
 
 def find(conn: sqlite3.Connection, name: str) -> CollectionRecord | None:

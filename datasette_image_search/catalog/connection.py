@@ -42,6 +42,8 @@ def connect(path: Path | str, *, write: bool = False) -> sqlite3.Connection:
             ) from error
         if not write:
             conn.execute("pragma query_only = on")
+            # As Datasette: text that is no UTF-8 is shown as far as it is.
+            conn.text_factory = lambda text: text.decode(errors="replace")
     return conn
 
 

@@ -70,7 +70,9 @@ class RowsWriter(Rows):
         keys = ", ".join(self._own_keys)
         after = f" and ({keys}) > ({', '.join('?' for _ in self._own_keys)})"
         start = (
-            f"select {keys}, case typeof({column}) when 'blob' then null else {column} end, "
+            # Text as bytes: one row's that is no UTF-8 would stop the reading of all.
+            f"select {keys}, case typeof({column}) when 'blob' then null "
+            f"when 'text' then cast({column} as blob) else {column} end, "
             f"{self._rows}.image_search_source, {self._rows}.image_search_fingerprint, "
             f"{self._rows}.image_search_picture, {self._rows}.image_search_error, "
             "(select thumbnail is not null from image_search_pictures "
@@ -82,7 +84,9 @@ class RowsWriter(Rows):
         width = len(self._keys)
         page = self.conn.execute(start + end).fetchall()
         while page:
-            yield [Candidate(tuple(row[:width]), *row[width:]) for row in page]
+            yield [
+                Candidate(tuple(row[:width]), _text(row[width]), *row[width + 1 :]) for row in page
+            ]
             page = self.conn.execute(start + after + end, page[-1][:width]).fetchall()
 
     def count_candidates(self) -> int:
@@ -139,6 +143,10 @@ class RowsWriter(Rows):
             f"delete from {self._rows} where not exists (select 1 from {self._table} "
             f"where {self._join} and {column} is not null and {column} != '')"
         ).rowcount
+
+
+def _text(value):
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def drop_unused_pictures(conn: sqlite3.Connection, collection_ids: list[int]) -> None:

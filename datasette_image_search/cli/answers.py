@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from .. import catalog
-from ..collection import Collection, Match, as_text, picture_vector
+from ..collection import Collection, Match, as_text, finite, picture_vector
 from ..errors import ImageSearchError, SourceError, UsageError
 from ..wording import visible
 
@@ -78,7 +78,8 @@ def _read(image: Path) -> bytes:
 def show(answer: Answer, style: str) -> None:
     """Print the matches; a table also says which model and which index answered."""
     if style == "json":
-        text = json.dumps(_records(answer), indent=2, ensure_ascii=False, default=as_text)
+        records = [{k: finite(v) for k, v in record.items()} for record in _records(answer)]
+        text = json.dumps(records, indent=2, ensure_ascii=False, default=as_text)
         click.echo("\n".join(_in_json(line) for line in text.split("\n")))
     elif style == "csv":
         buffer = io.StringIO()

@@ -8,7 +8,7 @@ from .loading import load
 from .mending import Finding, repair, verify
 from .progress import Progress
 from .query_pictures import picture_vector
-from .search import DEFAULT_K, MAX_K, Collection, Match, as_text, check_k
+from .search import DEFAULT_K, MAX_K, Collection, Match, as_text, check_k, figure_names, finite
 from .status import CollectionStatus, status
 
 __all__ = [
@@ -26,6 +26,8 @@ __all__ = [
     "check_k",
     "embed",
     "evaluate",
+    "figure_names",
+    "finite",
     "load",
     "picture_vector",
     "rebuild_index",

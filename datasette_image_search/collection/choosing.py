@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .. import catalog, models, pictures
 from ..catalog import CollectionRecord, Table
-from ..errors import Busy, UsageError
+from ..errors import Busy, NotFound, UsageError
 from ..vector_index import METRICS, choose, discarding, journal_path
 from .query_pictures import weights_argument
 
@@ -38,6 +38,9 @@ class EmbedOptions:
 
 def collection_for(conn, database: Path, name: str, options: EmbedOptions, extra):
     """The collection to embed into, made if need be, its model and its weights."""
+    if options.root is not None and not options.root.is_dir():
+        # It would be remembered, and the next embed would look there too.
+        raise NotFound(f"there is no folder {str(options.root)!r}: --root names the pictures'.")
     record = catalog.find(conn, options.collection or name)
     asked = options.collection
     if record is not None and asked and record.name.lower() != asked.lower():
@@ -45,8 +48,10 @@ def collection_for(conn, database: Path, name: str, options: EmbedOptions, extra
     if record is not None and options.replace:
         name, options = record.table_name, _as_before(conn, record, options)
     elif record is not None:
-        record = _own_sidecar(conn, database, record)
+        record = own_sidecar(conn, database, record)
         return _existing(conn, record, name, options, extra)
+    if name.lower().startswith(catalog.PREFIX):
+        raise UsageError(f"tables named {catalog.PREFIX}… are the catalog's own: choose another.")
     table = Table.read(conn, name)
     model = models.get(options.model or models.DEFAULT_MODEL, extra)
     geometry = pictures.Geometry(model.input_size, options.resize or "squash")
@@ -60,6 +65,10 @@ def collection_for(conn, database: Path, name: str, options: EmbedOptions, extra
     name = options.collection or table.name
     _refuse_name_of_a_table(conn, name, table)
     old = record
+    if old is None or is_shared(database, old):
+        sidecar, discarded = catalog.free_sidecar_name(database, name), nullcontext()
+    else:
+        sidecar, discarded = old.sidecar, discarding(old.sidecar_path(conn))
     record = CollectionRecord(
         id=0,
         name=name,
@@ -75,12 +84,12 @@ def collection_for(conn, database: Path, name: str, options: EmbedOptions, extra
         dimensions=model.dimensions,
         metric=metric,
         index_kind=options.index or "auto",
-        sidecar=old.sidecar if old else catalog.free_sidecar_name(database, name),
+        sidecar=sidecar,
     )
     before = [] if old is None else [old]
     # The catalog first: a kill leaves the old collection, or a new one without rows, which
     # sets aside what is not its own.
-    with discarding(old.sidecar_path(conn)) if old else nullcontext(), catalog.transaction(conn):
+    with discarded, catalog.transaction(conn):
         if [known for known in catalog.collections(conn) if known.name == name] != before:
             raise changed_meanwhile(name)
         if old is not None:
@@ -118,9 +127,9 @@ def _refuse_name_of_a_table(conn, name: str, table: Table) -> None:
         raise UsageError(f"there is a table {name!r}: choose another name with --collection.")
 
 
-def _own_sidecar(conn, database: Path, record: CollectionRecord) -> CollectionRecord:
+def own_sidecar(conn, database: Path, record: CollectionRecord) -> CollectionRecord:
     """A copied database names the original's sidecar; writing, it takes a copy of that too."""
-    if record.sidecar not in catalog.sidecars_of_others(database):
+    if not is_shared(database, record):
         return record
     name = catalog.free_sidecar_name(database, record.name)
     old, new = record.sidecar_path(conn), record.sidecar_path(conn).with_name(name)
@@ -130,6 +139,11 @@ def _own_sidecar(conn, database: Path, record: CollectionRecord) -> CollectionRe
     with catalog.transaction(conn):
         catalog.update(conn, record.id, sidecar=name)
     return replace(record, sidecar=name)
+
+
+def is_shared(database: Path, record: CollectionRecord) -> bool:
+    """Does another database of the folder name the same sidecar, as a copied one's original?"""
+    return record.sidecar in catalog.sidecars_of_others(database)
 
 
 def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, extra):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .. import catalog
 from ..vector_index import SidecarWriter, choose
+from .choosing import own_sidecar
 from .search import identity_of
 
 
@@ -15,7 +16,7 @@ def rebuild_index(database: Path, name: str, kind: str) -> tuple[str, int]:
     conn = catalog.connect(database, write=True)
     try:
         with catalog.plainly(database):
-            record = catalog.require(conn, name)
+            record = own_sidecar(conn, Path(database), catalog.require(conn, name))
             path = record.sidecar_path(conn)
             with SidecarWriter(path, identity_of(record), kind) as index:
                 index.save(learn=True)

@@ -78,6 +78,8 @@ def load(
     folder = Path(folder)
     if not folder.is_dir():
         raise NotFound(f"there is no folder {str(folder)!r}.")
+    if not table:
+        raise UsageError("the table must have a name.")  # Datasette could not show it
     if table.lower().startswith(catalog.PREFIX):
         raise UsageError(f"tables named {catalog.PREFIX}… are the catalog's own: choose another.")
     files = dict(_walk(folder))

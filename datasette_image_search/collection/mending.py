@@ -10,6 +10,7 @@ from .. import catalog
 from ..catalog import CollectionRecord, Rows
 from ..errors import ImageSearchError, SidecarMissing
 from ..vector_index import Sidecar, mend, problems
+from .choosing import is_shared, own_sidecar
 from .search import Collection, identity_of
 
 
@@ -59,10 +60,13 @@ def _missing(conn, record: CollectionRecord) -> int:
 
 def repair(database: Path) -> list[str]:
     """Mend every collection from what is left; a sentence for each thing done or to do."""
-    conn = catalog.connect(database)
+    conn = catalog.connect(database, write=True)
     said = []
     with catalog.plainly(database):
         for record in catalog.collections(conn):
+            path, identity = record.sidecar_path(conn), identity_of(record)
+            if is_shared(Path(database), record) and problems(path, identity):
+                record = own_sidecar(conn, Path(database), record)
             said += mend(record.sidecar_path(conn), identity_of(record))
             missing = _missing(conn, record)
             if missing:

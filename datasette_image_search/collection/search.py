@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections import defaultdict
 from dataclasses import dataclass
@@ -33,12 +34,19 @@ class Match:
 
     def as_dict(self, keys: tuple[str, ...]) -> dict:
         """As SQL and JSON show it: the key's columns under their own names."""
-        return {
-            **dict(zip(keys, self.key)),
-            "rank": self.rank,
-            "score": self.score,
-            "distance": self.distance,
-        }
+        figures = zip(figure_names(keys), (self.rank, self.score, self.distance))
+        return {**dict(zip(keys, map(finite, self.key))), **dict(figures)}
+
+
+def figure_names(keys: tuple[str, ...]) -> list[str]:
+    """What rank, score and distance are called in a match: as that, or after a ``_`` where
+    a column of the key has the name. Without its key a match would be of no use."""
+    names = []
+    for name in ("rank", "score", "distance"):
+        while name in keys:
+            name = f"_{name}"
+        names.append(name)
+    return names
 
 
 def identity_of(record: CollectionRecord) -> Identity:
@@ -190,6 +198,11 @@ class Collection:
 def as_text(value) -> str:
     """What JSON has no form for: bytes as hexadecimal digits, as SQLite's hex() in lower case."""
     return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def finite(value):
+    """``value``, or None for an infinite number, which JSON has no form for either."""
+    return None if isinstance(value, float) and math.isinf(value) else value
 
 
 def check_k(k) -> int:

@@ -29,9 +29,11 @@ def read_state_dict(path: Path) -> dict:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ModelError(f"the weights {path} are not there.") from None
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else error
-        raise ModelError(f"{path} does not hold weights that can be read: {reason}") from None
+    except Exception as error:  # torch's own words, such as "105", are for its programmers
+        hint = "give a file that torch.save made of a network's state_dict()"
+        if isinstance(error, OSError) and error.strerror:
+            hint = error.strerror.lower()
+        raise ModelError(f"{path} does not hold weights that can be read: {hint}.") from error
     for wrapper in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]

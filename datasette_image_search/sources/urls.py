@@ -7,7 +7,10 @@ import http.client
 import ipaddress
 import socket
 import ssl
+import threading
 import time
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, replace
 from functools import cached_property
 from http import HTTPStatus
@@ -18,7 +21,7 @@ from ..wording import shortened
 from . import fetched
 from .fetched import Fetched, quoted
 
-URL_SECONDS = 30  # from the first connection to the last byte, redirects included
+URL_SECONDS = 30  # from the first lookup to the last byte, redirects included
 MAX_REDIRECTS = 5
 _CHUNK = 2**18
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -92,9 +95,7 @@ class Web:
         the address that is used, whatever a name server answers the next time.
         """
         failure: OSError | None = None
-        for family, kind, protocol, _, address in socket.getaddrinfo(
-            url.host, url.port, type=socket.SOCK_STREAM
-        ):
+        for family, kind, protocol, _, address in _addresses(url, deadline):
             if not (self.allow_private or _is_public(address[0])):
                 raise SourceError(
                     f"{url.host} is at the private address {address[0]}: "
@@ -120,6 +121,26 @@ class Web:
         context = ssl.create_default_context()
         context.sslsocket_class = _SecureSocket
         return context
+
+
+def _addresses(url: _URL, deadline: float) -> list[tuple]:
+    """What ``socket.getaddrinfo`` finds; in a thread, since nothing else can leave it.
+
+    The thread ends with the lookup, or with the program: nobody waits for it.
+    """
+    found: Future = Future()
+
+    def look_up() -> None:
+        try:
+            found.set_result(socket.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM))
+        except BaseException as error:
+            found.set_exception(error)
+
+    threading.Thread(target=look_up, name="image-search-lookup", daemon=True).start()
+    try:
+        return found.result(max(0, deadline - time.monotonic()))
+    except FutureTimeout:  # its own class until Python 3.11
+        raise TimeoutError from None
 
 
 class _UntilDeadline:

@@ -37,7 +37,7 @@ from . import engine
 from .base import Base, StoredVectors
 from .builders import Earlier, Reader, builder
 from .identity import Identity
-from .journal import cannot_write
+from .journal import cannot_read, cannot_write
 
 FORMAT = 2
 MAGIC = b"dsimgsr1"
@@ -253,6 +253,8 @@ def read(path: Path, identity: Identity, *, thorough: bool = False) -> Base:
                 f"{path.name} is missing beside the database: put it back, or run "
                 "'datasette image-search embed' on the table again."
             ) from None
+        except OSError as error:
+            raise cannot_read(path, error) from error
         with file:
             footer = read_footer(path, file)
             identity.refuse_other(Identity(**footer["identity"]), path.name)

@@ -76,6 +76,8 @@ def continues_base(path: Path) -> bool:
             payload = file.read(length) if kind == b"IDN1" else b""
     except FileNotFoundError:
         return False
+    except OSError as error:
+        raise cannot_read(path, error) from error
     return zlib.crc32(payload) == checksum and kind == b"IDN1" and _decode_identity(payload)[1]
 
 
@@ -98,6 +100,8 @@ def read(path: Path, identity: Identity, start: int = 0) -> Iterator[Record]:
         file = open(path, "rb")
     except FileNotFoundError:
         return
+    except OSError as error:
+        raise cannot_read(path, error) from error
     with file:
         size = os.fstat(file.fileno()).st_size
         file.seek(start)
@@ -188,8 +192,17 @@ def _damaged(path: Path, position: int, what: str) -> SidecarDamaged:
 
 def cannot_write(path: Path, error: OSError) -> SidecarError:
     """What the system says about a write, as a sentence that names the file."""
+    return SidecarError(f"{path} cannot be written: {_reason(error)}.")
+
+
+def cannot_read(path: Path, error: OSError) -> SidecarError:
+    """The same about reading, for visitors of a server too: without the folder."""
+    return SidecarError(f"{path.name} cannot be read: {_reason(error)}.")
+
+
+def _reason(error: OSError) -> str:
     reason = error.strerror or "the system refuses"
-    return SidecarError(f"{path} cannot be written: {reason[:1].lower()}{reason[1:]}.")
+    return f"{reason[:1].lower()}{reason[1:]}"
 
 
 class JournalWriter:

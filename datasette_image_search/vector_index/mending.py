@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import count
 from pathlib import Path
 
 from ..errors import SidecarError, SidecarMissing
@@ -51,15 +52,16 @@ def _mend_base(path: Path, identity: Identity) -> list[str]:
     try:
         kept = salvage.whole_vectors(path, identity)
     except SidecarError:  # nothing is known of what is in it
-        return [f"{said}: {_set_aside(path)}."]
+        return [f"{said}: it is now {_set_aside(path).name}."]
     aside = _set_aside(path)
     if len(kept.ids):
         try:
             base_file.write(path, kept.ids, kept.read, kept.kind, identity)
         except BaseException:
-            os.replace(_aside(path), path)  # a full disk: another time there may be room
+            os.replace(aside, path)  # a full disk: another time there may be room
             raise
-    return [f"{said}: {len(kept.ids):,} of {kept.count:,} vectors were kept, {aside}."]
+    kept_of = f"{len(kept.ids):,} of {kept.count:,} vectors were kept"
+    return [f"{said}: {kept_of}, it is now {aside.name}."]
 
 
 def _mend_journal(path: Path, identity: Identity) -> list[str]:
@@ -83,13 +85,14 @@ def _mend_journal(path: Path, identity: Identity) -> list[str]:
             else:
                 writer.append(journal.encode_add(record.ids, record.vectors))
         writer.close()
-    return [f"{said}: {len(whole)} whole records were kept, {aside}."]
+    return [f"{said}: {len(whole)} whole records were kept, it is now {aside.name}."]
 
 
-def _set_aside(path: Path) -> str:
-    os.replace(path, _aside(path))
-    return f"it is now {_aside(path).name}"
-
-
-def _aside(path: Path) -> Path:
-    return path.with_name(f"{path.name}-damaged")
+def _set_aside(path: Path) -> Path:
+    """Rename a file; one that was set aside before stays, for it may have what this has not."""
+    names = (f"{path.name}-{number}-damaged" for number in count(2))
+    aside = path.with_name(f"{path.name}-damaged")
+    while os.path.lexists(aside):
+        aside = path.with_name(next(names))
+    os.replace(path, aside)
+    return aside

@@ -268,6 +268,8 @@ def _stamp(path: str) -> tuple | None:
         found = os.stat(path)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise journal.cannot_read(Path(path), error) from error
     return (found.st_ino, found.st_size, found.st_mtime_ns)
 
 

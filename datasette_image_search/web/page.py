@@ -6,6 +6,8 @@ import base64
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from datasette.utils import remove_infinites
+
 from ..errors import NotFound
 from . import filters, links, permissions, search, sql_query, uploads, versions
 from .filters import Conditions
@@ -129,7 +131,7 @@ def as_json(place: Place, question: Question, found: Found) -> dict:
 def _json_row(place: Place, row: search.Row) -> dict:
     thumbnail = place.thumbnail(row)
     return {
-        **row.values,
+        **dict(zip(row.values, remove_infinites(row.values.values()))),  # no JSON has them
         "_rank": row.match.rank,
         "_score": row.match.score,
         "_distance": row.match.distance,

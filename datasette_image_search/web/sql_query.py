@@ -32,9 +32,13 @@ def query(record, parameter: str, size: int, conditions: Conditions, pictures: i
     The functions know no filters, so that with filters the query looks deep and then
     keeps ``size``. Beyond 10,000 pictures it says that it does not look at all of them.
     """
+    # Imported here: a server that is never asked never pays for numpy.
+    from ..collection import figure_names
+
     function = "similar_images" if parameter == "similar" else "similar_to_upload"
     table = _name(record.table_name)
     on = "\n  and ".join(f"p.{_name(key)} = {_in_match(key)}" for key in record.key_columns)
+    _, score, distance = figure_names(record.key_columns)
     rowid = "rowid, " if record.key_columns == ("rowid",) else ""
     depth, rows, note = size, table, ""
     if conditions.where:
@@ -44,7 +48,7 @@ def query(record, parameter: str, size: int, conditions: Conditions, pictures: i
             note = f"-- filtered among the {_DEEPEST:,} nearest of {pictures:,} pictures\n"
     return (
         f"{note}select {'p.rowid, ' if rowid else ''}p.*, "
-        "m.value ->> 'score' as score, m.value ->> 'distance' as distance\n"
+        f"m.value ->> '{score}' as {score}, m.value ->> '{distance}' as {distance}\n"
         f"from json_each({function}({_text(record.name)}, :{parameter}, {depth})) as m\n"
         f"join {rows} as p\n  on {on}\n"
         f"order by m.key\nlimit {size}"
