@@ -1,6 +1,7 @@
 # make demo      a shop to try it on (PORT=8001 HOST=127.0.0.1)
 # make test      all tests, on Datasette 0.65 and on 1.0
 # make lint      ruff, as the tests run it
+# make mini      train the network that ships, from PICTURES=FOLDER: training/README.md
 # make torture   kills, full disks, damage and load, twenty minutes: docs/reliability.md
 
 PYTHON ?= python3
@@ -9,9 +10,10 @@ PORT ?= 8001
 VENV := .venv
 VENV1 := .venv-1.0
 SHOP := demo/shop
+PICTURES ?= pictures
 EMBED = $(VENV)/bin/datasette image-search embed $(SHOP)/shop.db products --model mini --column picture
 
-.PHONY: demo test test-0.65 test-1.0 lint torture torture-0.65 torture-1.0 clean
+.PHONY: demo test test-0.65 test-1.0 lint mini torture torture-0.65 torture-1.0 clean
 
 # torch and torchvision come from one registry in one step, so that they fit each other.
 $(VENV)/ready: setup.py
@@ -49,6 +51,14 @@ test-1.0: $(VENV1)/ready
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+
+# Two runs: learning, then learning on with larger pictures and harder views of them.
+mini: $(VENV)/ready
+	$(VENV)/bin/python training/train.py --pictures $(PICTURES) --name first \
+	    --epochs 48 --cooldown 35 --large 14
+	$(VENV)/bin/python training/train.py --pictures $(PICTURES) --start first \
+	    --epochs 30 --cooldown 24 --rate 0.0015 --sizes 144 144 \
+	    --mix 0.8 --smallest 0.15 --turn 30 --decay 0.1
 
 torture: torture-0.65 torture-1.0
 

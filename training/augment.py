@@ -18,7 +18,7 @@ def uniform(count, low, high, generator, device):
     return torch.empty(count, device=device).uniform_(low, high, generator=generator)
 
 
-def warp(pictures, size, generator, smallest=0.25, turn=20.0):
+def warp(pictures, size, generator, smallest, turn):
     """Crop, stretch, flip and rotate, in one bilinear sampling.
 
     N×3×H×W → N×3×size×size. The crop's area is `smallest` to 1 of the picture, its
@@ -96,9 +96,10 @@ def spoil(pictures, generator, share=0.25):
     return pictures
 
 
-def view(pictures, size, generator):
+def view(pictures, size, generator, smallest=0.25, turn=20.0):
     """One random view of each picture: N×3×H×W in 0..1 → N×3×size×size in 0..1."""
-    return spoil(recolour(warp(pictures, size, generator), generator), generator)
+    warped = warp(pictures, size, generator, smallest, turn)
+    return spoil(recolour(warped, generator), generator)
 
 
 def cut_and_mix(pictures, generator):

@@ -16,7 +16,7 @@ from torch import nn
 from datasette_image_search.models import mini
 
 # Both chosen on the validation part:
-GENERAL = 0.7  # weight of the trunk's features beside the embedding
+GENERAL = 1.0  # weight of the trunk's features beside the embedding
 SHRINK = 1.0  # how far their whitening is drawn towards mere scaling
 
 

@@ -52,6 +52,7 @@ def arguments():
     )
     add("--weights", type=Path, default=mini.WEIGHTS_FILE, help="file to write at the end")
     add("--name", default="mini", help="name of the run; the same name resumes it")
+    add("--start", help="name of an earlier run, whose averaged weights this one starts from")
     add("--epochs", type=int, default=90)
     add(
         "--cooldown",
@@ -62,7 +63,7 @@ def arguments():
     add("--large", type=int, default=20, help="last epochs, in which pictures are larger")
     add("--batch", type=int, default=64, help="pictures in a step, each seen twice")
     add("--rate", type=float, default=2e-3)
-    add("--gain", type=float, default=1.0, help="Muon's rate as a multiple of AdamW's")
+    add("--gain", type=float, default=3.0, help="Muon's rate as a multiple of AdamW's")
     add("--decay", type=float, default=0.05)
     add("--average", type=float, default=0.998, help="weight of the past in the average")
     add(
@@ -74,6 +75,8 @@ def arguments():
     )
     add("--instance", type=float, default=0.3, help="weight of the instance loss")
     add("--mix", type=float, default=0.4, help="share of steps with CutMix")
+    add("--smallest", type=float, default=0.25, help="area of the smallest crop")
+    add("--turn", type=float, default=20.0, help="largest turn, in degrees")
     add("--hide", default="", help="drop labels with this prefix (experiments)")
     add("--measure-every", type=int, default=5)
     add("--seed", type=int, default=1)
@@ -110,6 +113,8 @@ class Run:
 
     def resume(self):
         if not self.checkpoint.exists():
+            if self.options.start:
+                self.start_from(self.options.work / f"{self.options.start}.pt")
             return
         kept = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
         self.learner.load_state_dict(kept["learner"])
@@ -118,6 +123,13 @@ class Run:
         self.epoch, self.step = kept["epoch"], kept["step"]
         self.seconds, self.history = kept["seconds"], json.loads(kept["history"])
         print(f"resumed after epoch {self.epoch}", flush=True)
+
+    def start_from(self, checkpoint):
+        """Begin at the weights of an earlier run, with a schedule of one's own."""
+        kept = torch.load(checkpoint, map_location=self.device, weights_only=True)
+        self.learner.load_state_dict(kept["average"])
+        self.average.load_state_dict(kept["average"])
+        print(f"started from epoch {kept['epoch']} of {checkpoint.stem}", flush=True)
 
     def save(self):
         kept = {
@@ -179,8 +191,8 @@ class Run:
         # channels first in memory too: the warp is faster so
         pictures = pixels.permute(0, 3, 1, 2).contiguous().float().div_(255)
         labels = self.labels[rows].to(self.device)
-        clean = view(pictures, size, generator)
-        other = view(pictures, size, generator)
+        clean = view(pictures, size, generator, options.smallest, options.turn)
+        other = view(pictures, size, generator, options.smallest, options.turn)
         count = len(rows)
         order, share = torch.arange(count, device=self.device), 1.0
         draw = torch.rand(1, generator=generator, device=self.device).item()
