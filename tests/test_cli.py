@@ -219,6 +219,16 @@ def test_damage_to_the_sidecar_is_said_and_status_goes_on(shop_copy):
     assert "shop.products.faiss is missing beside the database" in said
 
 
+def test_a_catalog_from_a_stranger_deletes_no_file(shop_copy, torch_home):
+    (shop_copy / "notes.txt").write_text("kept")
+    with sqlite3.connect(shop_copy / "shop.db") as conn:
+        conn.execute("update image_search_collections set sidecar = 'notes.txt'")
+    for command in (["repair"], ["embed", "products", "--replace"], ["embed", "products"]):
+        said = failure(command[0], shop_copy / "shop.db", *command[1:])
+        assert said.startswith("The catalog in shop.db names 'notes.txt' as a sidecar, which can")
+    assert (shop_copy / "notes.txt").read_text() == "kept"
+
+
 @pytest.mark.parametrize("keys", ["id", "[7]", "null", "[]", "[" * 100_000])
 def test_a_damaged_catalog_is_said(shop_copy, keys):
     with sqlite3.connect(shop_copy / "shop.db") as conn:
