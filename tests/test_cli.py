@@ -151,7 +151,7 @@ def test_index_builds_again_from_the_vectors_at_hand(shop_copy):
         (("embed", "{db}", "bare", "--model", "vgg", "--column", "name"), "There is no embedding"),
         (("embed", "{text}", "products"), "{text} is not a database that can be used: "),
         (("embed", "{db}", "products", "--model", "mini"), "The collection 'products' has model "),
-        (("embed", "{db}", "products", "--root", "{none}"), "There is no folder '{none}': --root"),
+        (("embed", "{db}", "products", "--root", "{none}"), "The pictures' folder {none} is not"),
         (("embed", "{db}", "products", "--index", "best"), "There is no kind of index named "),
         (("load", "{db}", "photos", "{none}"), "There is no folder '{none}'."),
         (("load", "{db}", "", "{folder}"), "The table must have a name."),
