@@ -151,7 +151,7 @@ def test_index_builds_again_from_the_vectors_at_hand(shop_copy):
         (("embed", "{db}", "bare", "--model", "vgg", "--column", "name"), "There is no embedding"),
         (("embed", "{text}", "products"), "{text} is not a database that can be used: "),
         (("embed", "{db}", "products", "--model", "mini"), "The collection 'products' has model "),
-        (("embed", "{db}", "products", "--root", "{none}"), "There is no folder '{none}': --root"),
+        (("embed", "{db}", "products", "--root", "{none}"), "The pictures' folder {none} is not"),
         (("embed", "{db}", "products", "--index", "best"), "There is no kind of index named "),
         (("load", "{db}", "photos", "{none}"), "There is no folder '{none}'."),
         (("load", "{db}", "", "{folder}"), "The table must have a name."),
@@ -217,6 +217,16 @@ def test_damage_to_the_sidecar_is_said_and_status_goes_on(shop_copy):
     sidecar.unlink()
     said = failure("similar", shop_copy / "shop.db", "products", 1)
     assert "shop.products.faiss is missing beside the database" in said
+
+
+def test_a_catalog_from_a_stranger_deletes_no_file(shop_copy, torch_home):
+    (shop_copy / "notes.txt").write_text("kept")
+    with sqlite3.connect(shop_copy / "shop.db") as conn:
+        conn.execute("update image_search_collections set sidecar = 'notes.txt'")
+    for command in (["repair"], ["embed", "products", "--replace"], ["embed", "products"]):
+        said = failure(command[0], shop_copy / "shop.db", *command[1:])
+        assert said.startswith("The catalog in shop.db names 'notes.txt' as a sidecar, which can")
+    assert (shop_copy / "notes.txt").read_text() == "kept"
 
 
 @pytest.mark.parametrize("keys", ["id", "[7]", "null", "[]", "[" * 100_000])

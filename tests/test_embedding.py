@@ -144,6 +144,10 @@ def test_a_folder_that_is_not_there_is_one_mistake_not_one_for_each_row(shop_cop
     (shop_copy / "pictures").rename(shop_copy / "elsewhere")
     with pytest.raises(NotFound, match="name it with --root"):
         embed(shop_copy / "shop.db", "products", EmbedOptions(root=shop_copy / "pictures"))
+    with sqlite3.connect(shop_copy / "shop.db") as conn:
+        conn.execute("update image_search_collections set root = 'gone'")
+    with pytest.raises(NotFound, match="gone is not there: name it with --root"):
+        embed(shop_copy / "shop.db", "products")
     assert len(opened(shop_copy).similar_to_row((1,), 5)) == 5
 
 

@@ -240,7 +240,7 @@ def test_only_the_main_database_is_seen(shop, shop_copy, tmp_path):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
-    "sidecar", ["/etc/passwd", "../shop.products.faiss", "inner/x.faiss", "", ".", ".."]
+    "sidecar", ["/etc/passwd", "../shop.products.faiss", "inner/x.faiss", "", ".", "..", "shop.db"]
 )
 def test_a_catalog_leads_to_no_file_elsewhere(shop_copy, sidecar, caplog):
     conn = sqlite3.connect(shop_copy / "shop.db")
@@ -249,7 +249,7 @@ def test_a_catalog_leads_to_no_file_elsewhere(shop_copy, sidecar, caplog):
         conn.execute("update image_search_collections set sidecar = ?", (sidecar,))
     with pytest.raises(sqlite3.OperationalError):
         ask(conn, "select similar_images('products', 1)")
-    assert "names a sidecar that is not beside it" in caplog.text
+    assert "which can be no .faiss file beside it" in caplog.text
 
 
 def test_in_sqlite_utils(shop):

@@ -48,17 +48,18 @@ class CollectionRecord:
         return same_name(self.table_name, table)
 
     def sidecar_path(self, conn: sqlite3.Connection) -> Path:
-        """Beside the database, wherever that is now; and nowhere else, whoever made it."""
-        if (
-            self.sidecar in ("", "..")
-            or "\0" in self.sidecar
-            or Path(self.sidecar).name != self.sidecar
-        ):
+        """Beside the database, wherever that is now; and nowhere else, whoever made it.
+
+        Nor is it any file there: a sidecar is read, replaced, set aside and deleted.
+        """
+        home = database_path(conn)
+        plain = "\0" not in self.sidecar and Path(self.sidecar).name == self.sidecar
+        if not home or not plain or not self.sidecar.endswith(_SIDECAR):
             raise CatalogError(
-                f"the catalog in {database_name(conn)} names a sidecar that is not beside it: "
-                f"{self.sidecar!r}."
+                f"the catalog in {database_name(conn)} names {self.sidecar!r} as a sidecar, "
+                f"which can be no {_SIDECAR} file beside it."
             )
-        return Path(database_path(conn)).parent / self.sidecar
+        return Path(home).parent / self.sidecar
 
     def root_path(self, conn: sqlite3.Connection) -> Path:
         return Path(database_path(conn)).parent / self.root
@@ -75,6 +76,7 @@ class CollectionRecord:
         return table
 
 
+_SIDECAR = ".faiss"
 _DATABASES = (".db", ".db3", ".sqlite", ".sqlite3", ".s3db", ".sl3")
 _NAMES = [field.name for field in fields(CollectionRecord)]
 _COLUMNS = ", ".join(_NAMES)
@@ -179,7 +181,7 @@ def drop(conn: sqlite3.Connection, record: CollectionRecord) -> None:
 
 def sidecar_name(database: Path, collection: str) -> str:
     """``shop.db`` and ``products`` → ``shop.products.faiss``, for any collection's name."""
-    name = f"{database.stem}.{percent_encoded(collection, safe=' ')}.faiss"
+    name = f"{database.stem}.{percent_encoded(collection, safe=' ')}{_SIDECAR}"
     if len(name.encode()) > 200:
         raise CatalogError(
             f"the collection's name {collection[:40]!r}… is too long for a file's name: "
@@ -196,7 +198,7 @@ def free_sidecar_name(database: Path, collection: str) -> str:
     taken = sidecars_of_others(database)
     name = sidecar_name(database, collection)
     if name in taken:
-        name = f"{database.name}.{percent_encoded(collection, safe=' ')}.faiss"
+        name = f"{database.name}.{percent_encoded(collection, safe=' ')}{_SIDECAR}"
     if name in taken:
         raise CatalogError(
             f"{name} belongs to another database of this folder: choose another name "

@@ -40,7 +40,7 @@ def collection_for(conn, database: Path, name: str, options: EmbedOptions, extra
     """The collection to embed into, made if need be, its model and its weights."""
     if options.root is not None and not options.root.is_dir():
         # It would be remembered, and the next embed would look there too.
-        raise NotFound(f"there is no folder {str(options.root)!r}: --root names the pictures'.")
+        raise folder_missing(options.root)
     record = catalog.find(conn, options.collection or name)
     asked = options.collection
     if record is not None and asked and record.name.lower() != asked.lower():
@@ -96,6 +96,10 @@ def collection_for(conn, database: Path, name: str, options: EmbedOptions, extra
             catalog.drop(conn, old)
         record = catalog.insert(conn, record, table)
     return record, model, weights
+
+
+def folder_missing(root: Path) -> NotFound:
+    return NotFound(f"the pictures' folder {root} is not there: name it with --root.")
 
 
 def changed_meanwhile(name: str) -> Busy:

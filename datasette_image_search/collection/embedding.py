@@ -13,10 +13,9 @@ import numpy as np
 
 from .. import catalog, models, pictures
 from ..catalog import Candidate, CollectionRecord, Outcome, Picture, RowsWriter
-from ..errors import NotFound
 from ..sources import Sources, is_url
 from ..vector_index import SidecarWriter, mend
-from .choosing import EmbedOptions, changed_meanwhile, collection_for
+from .choosing import EmbedOptions, changed_meanwhile, collection_for, folder_missing
 from .progress import Progress, Silent
 from .reading import Read, Reader
 from .search import identity_of
@@ -171,7 +170,7 @@ class _Embedding:
         if not root.is_dir() and any(
             isinstance(row.value, str) and not is_url(row.value) for row in page
         ):
-            raise NotFound(f"the pictures' folder {root} is not there: name it with --root.")
+            raise folder_missing(root)
 
     def _take(self, read: Read) -> None:
         """Sort one row: known already, waiting for the network, or failed."""
