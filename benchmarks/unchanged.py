@@ -42,7 +42,7 @@ def draw_files(folder: Path, count: int) -> list[str]:
 def build(work: Path, count: int) -> Path:
     """A database whose collection is complete; as an embed of ``count`` pictures leaves it."""
     from datasette_image_search import catalog, pictures
-    from datasette_image_search.catalog import Outcome, Picture, Rows
+    from datasette_image_search.catalog import Outcome, Picture, RowsWriter
     from datasette_image_search.collection import EmbedOptions, embed
     from datasette_image_search.collection.search import identity_of
     from datasette_image_search.sources import Sources
@@ -73,7 +73,7 @@ def build(work: Path, count: int) -> Path:
         outcomes.append(Outcome((number,), path, fingerprint, ids[-1]))
         made.append(Picture(ids[-1], digest, 32, 32, b"\xff\xd8\xff" * 1000))
     with catalog.transaction(conn):
-        Rows(conn, record).record(outcomes, made)
+        RowsWriter(conn, record).record(outcomes, made)
     random = np.random.default_rng(0)
     with SidecarWriter(record.sidecar_path(conn), identity_of(record)) as index:
         for start in range(0, len(ids), 10_000):
