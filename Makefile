@@ -2,7 +2,7 @@
 # make test      all tests, on Datasette 0.65 and on 1.0
 # make lint      ruff, as the tests run it
 # make mini      train the network that ships, from PICTURES=FOLDER: training/README.md
-# make torture   kills, full disks, damage and load, twenty minutes: docs/reliability.md
+# make torture   kills, full disks, damage and load, half an hour: docs/reliability.md
 
 PYTHON ?= python3
 HOST ?= 127.0.0.1
@@ -65,10 +65,8 @@ torture: torture-0.65 torture-1.0
 torture-0.65: $(VENV)/ready
 	$(VENV)/bin/python -m torture
 
-# What has a server in it, once more.
 torture-1.0: $(VENV1)/ready
-	$(VENV1)/bin/python -m torture kills --size 0.3
-	$(VENV1)/bin/python -m torture writers load
+	$(VENV1)/bin/python -m torture
 
 clean:
 	rm -rf $(VENV) $(VENV1) $(SHOP) build dist *.egg-info
