@@ -79,6 +79,13 @@ class CatalogInterrupted(CatalogError):
     status = 503
 
 
+# What visitors of a server are told of it; the commands have more to say.
+HALF_WRITTEN = (
+    "a program was killed while it wrote to this database, and what it left half done "
+    "cannot be undone here: the server may not write to the file."
+)
+
+
 class SidecarError(ImageSearchError):
     """The collection's FAISS file cannot be used."""
 

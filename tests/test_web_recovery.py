@@ -200,7 +200,7 @@ def as_nobody():
         os.seteuid(before)
 
 
-@pytest.mark.parametrize("path", PATHS[4:])
+@pytest.mark.parametrize("path", PATHS[5:])
 async def test_where_it_cannot_be_undone_one_sentence_says_so(open_folder, path):
     ds = Datasette([str(open_folder / "shop.db")])
     await get(ds, "/shop/products")
@@ -211,6 +211,31 @@ async def test_where_it_cannot_be_undone_one_sentence_says_so(open_folder, path)
     if path.endswith("json?_similar=1"):
         assert response.json()["status"] == 503
     assert str(open_folder) not in response.text
+
+
+async def test_the_overview_says_so_and_goes_on(open_folder):
+    ds = Datasette([str(open_folder / "shop.db")])
+    await get(ds, "/-/image-search")
+    kill_and_close(open_folder)
+    with as_nobody():
+        response = await get(ds, "/-/image-search")
+    assert (response.status_code, "cannot be undone here" in response.text) == (200, True)
+
+
+@pytest.mark.parametrize("suffix", ["", ".json", ".json?_similar=1", "/thumbnail/1"])
+async def test_nor_does_it_tell_that_a_hidden_database_is_there(open_folder, suffix):
+    config = {"databases": {"shop": {"allow": {"id": "root"}}}}
+    kind = "config" if versions._HAS_ACTIONS else "metadata"
+    ds = Datasette([str(open_folder / "shop.db")], **{kind: config})
+    await get(ds, "/")
+    kill_and_close(open_folder)
+    with as_nobody():
+        hidden = await get(ds, f"{PAGE}{suffix}")
+        absent = await get(ds, f"{PAGE.replace('shop', 'none')}{suffix}")
+        overview = await get(ds, "/-/image-search.json")
+    assert (hidden.status_code, hidden.text) == (absent.status_code, absent.text)
+    assert hidden.status_code == 404
+    assert "killed" not in overview.text
 
 
 def test_the_shell_says_so_too(open_folder):

@@ -7,7 +7,13 @@ import sqlite3
 import time
 from weakref import WeakKeyDictionary
 
-from ..errors import CatalogError, ImageSearchError, NotFound
+from ..errors import (
+    HALF_WRITTEN,
+    CatalogError,
+    CatalogInterrupted,
+    ImageSearchError,
+    NotFound,
+)
 from . import visit
 
 # Of a file that has changed less than so many seconds ago, the next change may leave the
@@ -65,6 +71,8 @@ def _read(conn: sqlite3.Connection) -> list:
 
         return catalog.collections(conn)
     except sqlite3.Error as error:
+        if "readonly" in str(error):  # who only reads is told so of a killed writer's journal
+            raise CatalogInterrupted(HALF_WRITTEN) from error
         raise CatalogError(f"the catalog cannot be read: {error}.") from error
 
 

@@ -21,7 +21,7 @@ import sqlite3
 from functools import lru_cache
 from pathlib import Path
 
-from ..errors import ImageSearchError
+from ..errors import HALF_WRITTEN, ImageSearchError
 
 log = logging.getLogger("datasette_image_search")
 
@@ -48,7 +48,7 @@ def asgi(datasette, app):
             return await app(scope, receive, send)
         stuck = await _undo_all(datasette)
         if stuck and _OURS in scope["path"] and _concerns(scope["path"], stuck):
-            return await _refuse(scope["path"], send)
+            return await _refused_if_it_fails(app, scope, receive, send)
         if scope["method"] not in ("GET", "HEAD"):
             return await app(scope, receive, send)  # a body cannot be read again
         first = _FirstTry(datasette, send)
@@ -135,11 +135,29 @@ def _concerns(path: str, stuck: list) -> bool:
     return overview or any(f"/{db.route}/" in path for db in stuck)
 
 
+async def _refused_if_it_fails(app, scope, receive, send) -> None:
+    """Visitors who may not see the database are answered as ever, before it is read."""
+    started = failed = False
+
+    async def all_but_failures(message):
+        nonlocal started, failed
+        if message["type"] == "http.response.start":
+            started, failed = True, message["status"] >= 500
+        if not failed:
+            await send(message)
+
+    try:
+        await app(scope, receive, all_but_failures)
+    except sqlite3.OperationalError:
+        if started and not failed:
+            raise
+        failed = True
+    if failed:
+        await _refuse(scope["path"], send)
+
+
 async def _refuse(path: str, send) -> None:
-    said = (
-        "A program was killed while it wrote to this database, and what it left half done "
-        "cannot be undone here: the server may not write to the file."
-    )
+    said = HALF_WRITTEN[:1].upper() + HALF_WRITTEN[1:]
     body, kind = said, "text/plain; charset=utf-8"
     if path.endswith(".json"):
         body = json.dumps({"ok": False, "error": said, "errors": [said], "status": 503})

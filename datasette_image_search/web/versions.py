@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 
 from datasette import Forbidden
 from datasette.app import Datasette
@@ -53,6 +54,11 @@ async def can_view_table(datasette, actor, database: str, table: str) -> bool:
     try:
         await datasette.ensure_permissions(actor, permissions)
     except Forbidden:
+        return False
+    except sqlite3.OperationalError:
+        # Datasette looks the table up there. Why that fails is for those who see the database.
+        if await can_view_database(datasette, actor, database):
+            raise
         return False
     return True
 
