@@ -531,6 +531,33 @@ def test_a_batch_is_on_disk_before_the_network_has_the_next_one(shop_copy, monke
     assert there == [0, 4, 8, 12, 16, 20]
 
 
+def test_a_run_that_breaks_off_closes_nothing_that_its_threads_use(shop_copy, monkeypatch):
+    """SQLite crashes the process where a connection is closed under a thread that asks."""
+    known, failures = embedding._Embedding._is_known, []
+
+    def late(self, id, digest):
+        time.sleep(0.2)
+        try:
+            return known(self, id, digest)
+        except sqlite3.Error as error:
+            failures.append(error)
+            raise
+
+    class Interrupted:
+        def start(self, total):
+            pass
+
+        def advance(self, rows):
+            if rows:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(embedding._Embedding, "_is_known", late)
+    options = EmbedOptions(model="mini", column="picture", collection="broken")
+    with pytest.raises(KeyboardInterrupt):
+        embed(shop_copy / "shop.db", "products", options, progress=Interrupted())
+    assert not failures
+
+
 def _vectors_of(folder, name="products") -> int:
     try:
         return len(opened(folder, name).index)

@@ -120,7 +120,8 @@ class _Embedding:
             thumbnails=self.options.thumbnails,
             is_known=self._is_known,
         )
-        with self._thread, reader, closing(self._looking):
+        # Closed last: a connection that is closed while a thread asks through it crashes.
+        with closing(self._looking), self._thread, reader:
             for page in self.rows.candidates():
                 changed = self._changed(page)
                 for read in reader.read(changed, self._blob):
