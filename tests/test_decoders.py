@@ -338,7 +338,8 @@ def test_ctrl_c_is_answered_at_once_and_by_one_process(tmp_path):
         (tmp_path / f"{number}.jpg").write_bytes(SLOW + bytes([number]))
     script = tmp_path / "run.py"
     script.write_text(f"""
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background ignore it
 sys.path.insert(0, {str(ROOT)!r})
 from datasette_image_search.collection import EmbedOptions, embed, load
 class Told:
@@ -359,7 +360,7 @@ except KeyboardInterrupt:
         assert process.stdout.readline() == "row\n"  # decoders are at work on the next
         os.killpg(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=60)
-    assert out.splitlines()[-1] == "stopped"
+    assert out.splitlines()[-1:] == ["stopped"], (process.returncode, err)
     assert err == ""
 
 
