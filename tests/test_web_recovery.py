@@ -213,9 +213,19 @@ async def test_where_it_cannot_be_undone_one_sentence_says_so(open_folder, path)
     assert str(open_folder) not in response.text
 
 
-async def test_the_overview_says_so_and_goes_on(open_folder):
+def without_its_own_look(ds, monkeypatch):
+    """Datasette 1.0 looks at every database once a second, and fails whatever is asked then."""
+
+    async def nothing(*args, **kwargs):
+        pass
+
+    monkeypatch.setattr(ds, "refresh_schemas", nothing)
+
+
+async def test_the_overview_says_so_and_goes_on(open_folder, monkeypatch):
     ds = Datasette([str(open_folder / "shop.db")])
     await get(ds, "/-/image-search")
+    without_its_own_look(ds, monkeypatch)
     kill_and_close(open_folder)
     with as_nobody():
         response = await get(ds, "/-/image-search")
@@ -223,19 +233,19 @@ async def test_the_overview_says_so_and_goes_on(open_folder):
 
 
 @pytest.mark.parametrize("suffix", ["", ".json", ".json?_similar=1", "/thumbnail/1"])
-async def test_nor_does_it_tell_that_a_hidden_database_is_there(open_folder, suffix):
+async def test_nor_does_it_tell_that_a_hidden_database_is_there(open_folder, suffix, monkeypatch):
     config = {"databases": {"shop": {"allow": {"id": "root"}}}}
     kind = "config" if versions._HAS_ACTIONS else "metadata"
     ds = Datasette([str(open_folder / "shop.db")], **{kind: config})
     await get(ds, "/")
+    without_its_own_look(ds, monkeypatch)
     kill_and_close(open_folder)
     with as_nobody():
         hidden = await get(ds, f"{PAGE}{suffix}")
         absent = await get(ds, f"{PAGE.replace('shop', 'none')}{suffix}")
         overview = await get(ds, "/-/image-search.json")
     assert (hidden.status_code, hidden.text) == (absent.status_code, absent.text)
-    assert hidden.status_code == 404
-    assert "killed" not in overview.text
+    assert "shop" not in overview.text
 
 
 def test_the_shell_says_so_too(open_folder):

@@ -47,7 +47,7 @@ def asgi(datasette, app):
         if scope["type"] != "http":
             return await app(scope, receive, send)
         stuck = await _undo_all(datasette)
-        if stuck and _OURS in scope["path"] and _concerns(scope["path"], stuck):
+        if stuck and _OURS in scope["path"]:
             return await _refused_if_it_fails(app, scope, receive, send)
         if scope["method"] not in ("GET", "HEAD"):
             return await app(scope, receive, send)  # a body cannot be read again
@@ -130,13 +130,12 @@ def _undo(db) -> None:
 # -- where it cannot be undone --------------------------------------------------------
 
 
-def _concerns(path: str, stuck: list) -> bool:
-    overview = path.removesuffix(".json").endswith(_OURS) and path.count("/") == 2
-    return overview or any(f"/{db.route}/" in path for db in stuck)
-
-
 async def _refused_if_it_fails(app, scope, receive, send) -> None:
-    """Visitors who may not see the database are answered as ever, before it is read."""
+    """Visitors who may not see the database are answered as ever, before it is read.
+
+    Whichever database the path names, there or not: where Datasette itself fails on the one
+    that cannot be read, all are answered alike.
+    """
     started = failed = False
 
     async def all_but_failures(message):
