@@ -99,12 +99,16 @@ class Rows:
         return np.fromiter((row[0] for row in rows), np.int64, len(rows))
 
     def thumbnail_of(self, key: tuple) -> bytes | None:
+        return self.picture_and_thumbnail(key)[1]
+
+    def picture_and_thumbnail(self, key: tuple) -> tuple[int | None, bytes | None]:
+        """(picture id, its thumbnail) of a row; (None, None) without a picture."""
         query = (
-            f"select thumbnail from main.image_search_pictures where id = "
-            f"(select image_search_picture from {self._rows} where {self._match_key})"
+            f"select image_search_picture, thumbnail from {self._rows} "
+            "left join main.image_search_pictures on id = image_search_picture "
+            f"where {self._match_key}"
         )
-        row = self.conn.execute(query, key).fetchone()
-        return row and row[0]
+        return self.conn.execute(query, key).fetchone() or (None, None)
 
     def preview(self, key: tuple) -> tuple[int | None, bool]:
         """(picture id, is there a thumbnail of it) of a row; (None, False) without one."""

@@ -12,7 +12,6 @@ from .settings import Settings, megabytes
 # What the pictures of all visitors may take while they arrive and wait, in bytes.
 MOST_HELD = 160_000_000
 
-
 # Around a picture: boundaries, headers and small fields of a form.
 _FRAMING = 64 * 1024
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 import sqlite3
 from weakref import WeakKeyDictionary
+
+from . import files
 
 _NAME = re.compile(r"image_search_(migrations|folders|collections|pictures|rows_\d+)", re.ASCII)
 _known: WeakKeyDictionary = WeakKeyDictionary()
@@ -21,7 +21,7 @@ async def of_database(db) -> list[str]:
 
     Asked several times in a request, so that it is read anew only once the file has changed.
     """
-    state = _state(db)
+    state = files.state_with_log(db.path)
     known = _known.get(db)
     if known is not None and state is not None and known[0] == state:
         return known[1]
@@ -34,14 +34,3 @@ async def of_database(db) -> list[str]:
     names = [name for (name,) in found.rows if is_one(name)]
     _known[db] = (state, names)
     return names
-
-
-def _state(db) -> tuple | None:
-    """What is another after each write; None of a database that is in no file."""
-    try:
-        files = [os.stat(db.path)]
-    except (OSError, TypeError):
-        return None
-    with contextlib.suppress(OSError):
-        files.append(os.stat(f"{db.path}-wal"))
-    return tuple((found.st_ino, found.st_size, found.st_mtime_ns) for found in files)

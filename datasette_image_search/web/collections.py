@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from weakref import WeakKeyDictionary
@@ -14,7 +13,7 @@ from ..errors import (
     ImageSearchError,
     NotFound,
 )
-from . import visit
+from . import files, visit
 
 # Of a file that has changed less than so many seconds ago, the next change may leave the
 # same time behind: clocks of file systems tick slowly.
@@ -38,26 +37,13 @@ async def _of_database(db) -> list:
     if not db.path:
         return []  # in memory: there is no file that a sidecar could be beside
     began = time.time()
-    stamp = _stamp(db.path)
+    state = files.state_with_log(db.path)
     before, records = _known.get(db, (None, None))
-    if records is None or before != stamp:
+    if records is None or state is None or before != state:
         records = await db.execute_fn(_read)
-        if max(modified for _, _, modified in stamp) < 10**9 * (began - _SETTLED_SECONDS):
-            _known[db] = (stamp, records)
+        if state is not None and files.changed_at(state) < began - _SETTLED_SECONDS:
+            _known[db] = (state, records)
     return records
-
-
-def _stamp(path: str) -> tuple:
-    """What tells one state of a database from another: its file's and its log's."""
-    found = []
-    for file in (path, f"{path}-wal"):
-        try:
-            stat = os.stat(file)
-        except OSError:
-            found.append((0, 0, 0))
-        else:
-            found.append((stat.st_ino, stat.st_size, stat.st_mtime_ns))
-    return tuple(found)
 
 
 def _read(conn: sqlite3.Connection) -> list:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 from datasette import Forbidden, NotFound
 from datasette.utils import actor_matches_allow, tilde_decode
 
 from . import catalog_tables, collections, versions
 from .settings import settings
+from .together import Together
+
+_together = Together()
 
 
 async def visible_table(datasette, request):
@@ -23,7 +28,7 @@ async def visible_table(datasette, request):
         db = None
     if (
         db is not None
-        and await versions.can_view_table(datasette, request.actor, db.name, table)
+        and await _may_see_now(datasette, request.actor, db.name, table)
         and (
             # As it is spelt there: settings and permissions know a table by that name alone.
             any(r.table_name == table for r in await collections.known_of_table(db, table))
@@ -35,6 +40,14 @@ async def visible_table(datasette, request):
     if not await versions.can_view_instance(datasette, request.actor):
         raise Forbidden("You do not have permission to view this table")
     raise NotFound("Table not found")
+
+
+async def _may_see_now(datasette, actor, database: str, table: str) -> bool:
+    """Asked once for the requests that are waiting for it."""
+    return await _together.ask(
+        (datasette, json.dumps(actor, default=repr), database, table),
+        lambda: versions.can_view_table(datasette, actor, database, table),
+    )
 
 
 async def can_see(datasette, actor, db, record) -> bool:

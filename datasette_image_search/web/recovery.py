@@ -22,6 +22,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..errors import HALF_WRITTEN, ImageSearchError
+from . import files
 
 log = logging.getLogger("datasette_image_search")
 
@@ -46,8 +47,8 @@ def asgi(datasette, app):
     async def recovered(scope, receive, send):
         if scope["type"] != "http":
             return await app(scope, receive, send)
-        stuck = await _undo_all(datasette)
-        if stuck and _OURS in scope["path"]:
+        all_readable = await _undo_all(datasette)
+        if not all_readable and _OURS in scope["path"]:
             return await _refused_if_it_fails(app, scope, receive, send)
         if scope["method"] not in ("GET", "HEAD"):
             return await app(scope, receive, send)  # a body cannot be read again
@@ -86,33 +87,24 @@ class _FirstTry:
         return self._state() != self._before
 
     def _state(self) -> list:
-        return [_stamp(db.path) for db in self._datasette.databases.values() if db.is_mutable]
+        return [files.state(db.path) for db in self._datasette.databases.values() if db.is_mutable]
 
 
-async def _undo_all(datasette) -> list:
-    """Make every database readable again; those where that cannot be done."""
-    stuck = []
+async def _undo_all(datasette) -> bool:
+    """Make every database readable again; False where that cannot be done with one."""
+    done = True
     for db in list(datasette.databases.values()):
         if _has_journal(db):
             try:
                 await asyncio.to_thread(_undo, db)
             except ImageSearchError as error:
                 log.warning("%s", error)
-                stuck.append(db)
-    return stuck
+                done = False
+    return done
 
 
 def _has_journal(db) -> bool:
     return bool(db.path) and db.is_mutable and os.path.exists(f"{_real(str(db.path))}-journal")
-
-
-def _stamp(path) -> tuple | None:
-    """What is another when a file has been written to; None for none (in memory)."""
-    try:
-        found = os.stat(path)
-    except (OSError, TypeError):
-        return None
-    return (found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 _real = lru_cache(os.path.realpath)  # the journal is beside the file, not beside a link to it

@@ -18,40 +18,30 @@ async def thumbnail(request, datasette):
     try:
         records = await collections.of_table(db, table)
         record = collections.choose(records, request.args.get("_collection"), db, table)
-        seen = request.headers.get("if-none-match", "")
-        picture, data = await _read(db, record, request.url_vars["row"], seen)
+        picture, data = await _read(db, record, request.url_vars["row"])
     except ImageSearchError as error:
         return Response.text(str(error), status=error.status)
-    if picture is None:
+    if data is None:
         return Response.text("There is no thumbnail of this row.", status=404)
-    tag = _etag(picture)
+    tag = f'"{links.version(picture)}"'
     # The address of a picture's own version never shows another; a plain one may.
     lasting = request.args.get("_picture") == links.version(picture)
     visit.current().cache_control = f"private, max-age={_DAY}" if lasting else "private, no-cache"
     headers = {"etag": tag, "x-content-type-options": "nosniff"}
-    if data is None:
+    if tag in request.headers.get("if-none-match", ""):
         return Response("", status=304, headers=headers, content_type="image/jpeg")
     body = b"" if request.method == "HEAD" else data
     return Response(body, headers=headers, content_type="image/jpeg")
 
 
-async def _read(db, record, row: str, seen: str) -> tuple[int | None, bytes | None]:
-    """(picture, thumbnail); no picture where there is none, no thumbnail where it is seen."""
+async def _read(db, record, row: str) -> tuple[int | None, bytes | None]:
+    """(picture, thumbnail) of the row of a row path, None where there is none."""
 
     def work(conn):
         from ..collection import Collection
 
         collection = Collection.kept(conn, record.name)
         key = collection.key_of(links.from_row_path(row, record.key_columns))
-        picture, has_thumbnail = collection.rows.preview(key)
-        if not has_thumbnail:
-            return None, None
-        if _etag(picture) in seen:
-            return picture, None
-        return picture, collection.rows.thumbnail_of(key)
+        return collection.rows.picture_and_thumbnail(key)
 
     return await db.execute_fn(work)
-
-
-def _etag(picture: int) -> str:
-    return f'"{links.version(picture)}"'

@@ -133,6 +133,20 @@ def is_root(actor) -> bool:
     return bool(actor) and actor.get("id") == "root"
 
 
+def is_of_one_request(variable, value) -> bool:
+    """Does a context variable of Datasette's hold what is each request's own, and no more?
+
+    1.0's answers to permission checks, and what its traces are written by.
+    """
+    if not _HAS_ACTIONS:
+        return False
+    from datasette import permissions
+
+    if type(value).__module__.startswith("opentelemetry."):
+        return True
+    return variable is getattr(permissions, "_permission_check_cache", None)
+
+
 # -- pages --------------------------------------------------------------------------------
 
 

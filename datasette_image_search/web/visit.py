@@ -28,6 +28,10 @@ def current() -> Visit:
     return _visit.get() or Visit()
 
 
+def is_own(variable: ContextVar) -> bool:
+    return variable is _visit
+
+
 def asgi(app):
     """Wrap Datasette: each request becomes a visit.
 
