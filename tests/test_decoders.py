@@ -205,6 +205,8 @@ def answer(kind: int, *numbers: int) -> bytes:
 
 
 PIXELS = bytes(224 * 224 * 3)
+DECODED = answer(worker.PREPARED, 1, 1, 0) + PIXELS
+SMALL = answer(worker.THUMBNAIL, 0, 0, 3) + b"\xff\xd8\xff"
 
 
 @pytest.mark.parametrize(
@@ -213,16 +215,19 @@ PIXELS = bytes(224 * 224 * 3)
         answer(0, 1, 1, 0),
         answer(99, 1, 1, 0),
         answer(worker.HEADED, 1, 1, 4) + b"jpeg",
-        answer(worker.PREPARED, 0, 1, 3) + PIXELS + b"\xff\xd8\xff",
-        answer(worker.PREPARED, 2**31, 1, 3) + PIXELS + b"\xff\xd8\xff",
-        answer(worker.PREPARED, 1, 1, 0) + PIXELS,
-        answer(worker.PREPARED, 1, 1, 2**32 - 1) + PIXELS,
-        answer(worker.PREPARED, 1, 1, 8) + PIXELS + b"<script>",
+        answer(worker.PREPARED, 0, 1, 0) + PIXELS + SMALL,
+        answer(worker.PREPARED, 2**31, 1, 0) + PIXELS + SMALL,
+        DECODED,
+        DECODED + answer(worker.THUMBNAIL, 0, 0, 0),
+        DECODED + answer(worker.THUMBNAIL, 0, 0, 2**32 - 1),
+        DECODED + answer(worker.THUMBNAIL, 0, 0, 8) + b"<script>",
+        DECODED + answer(worker.THUMBNAIL, 1, 0, 3) + b"\xff\xd8\xff",
+        DECODED + DECODED,
         answer(worker.REFUSED, 0, 0, 0),
         answer(worker.REFUSED, 0, 0, 2**32 - 1),
         answer(worker.REFUSED, 0, 0, 5) + b"a\x1b[2J",
         answer(worker.REFUSED, 0, 0, 3) + b"a\nb",
-        answer(worker.PREPARED, 1, 1, 3) + PIXELS[:-1],
+        DECODED[:-1],
         b"",
     ],
 )
@@ -231,6 +236,22 @@ def test_nonsense_is_not_believed(monkeypatch, tmp_path, said):
     with Decoders(1) as pool:
         assert refusal(pool, GOOD) == CRASHED
         assert len(pool._all) == 0
+
+
+def test_pixels_are_shown_before_the_thumbnail_is_made(pool):
+    seen = []
+    made = pool.prepare(GOOD, SQUASH, seen=seen.append)
+    assert seen == [made.pixels] and same(made, pictures.prepare(GOOD, SQUASH))
+    assert refusal(pool, b"no picture", seen=seen.append) and len(seen) == 1
+
+
+def test_a_decoder_that_crashes_over_the_thumbnail(monkeypatch, tmp_path):
+    """What was shown is then worth nothing: the picture fails."""
+    monkeypatch.setattr(decoders, "_CODE", impostor(tmp_path, DECODED, len(GOOD)))
+    seen = []
+    with Decoders(1) as pool:
+        assert refusal(pool, GOOD, seen=seen.append) == CRASHED
+    assert len(seen) == 1
 
 
 def test_a_format_that_there_is_not_is_not_believed(monkeypatch, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -31,16 +32,31 @@ def picture_vector(
     :class:`ModelError` where this machine has not the collection's weights.
     """
     model = models.get(record.model, extra_models)
+
+    def embed(pixels: np.ndarray) -> np.ndarray:
+        weights = model.find_weights(weights_argument(record.weights_name, folder))
+        if weights.sha256 != record.weights:
+            raise ModelError(
+                f"the collection {record.name!r} was made with weights {record.weights[:12]}…, "
+                f"but {weights.path} holds {weights.sha256[:12]}…: put the right file there."
+            )
+        return loaded_model(model, weights, device).embed(pixels[None])[0]
+
+    vector = None
+
+    def seen(pixels: np.ndarray) -> None:
+        nonlocal vector
+        vector = _network_thread().submit(embed, pixels)
+
     geometry = pictures.Geometry(model.input_size, record.resize)
-    prepared = _decoders().prepare(data, geometry)
-    weights = model.find_weights(weights_argument(record.weights_name, folder))
-    if weights.sha256 != record.weights:
-        raise ModelError(
-            f"the collection {record.name!r} was made with weights {record.weights[:12]}…, "
-            f"but {weights.path} holds {weights.sha256[:12]}…: put the right file there."
-        )
-    vector = loaded_model(model, weights, device).embed(prepared.pixels[None])[0]
-    return vector, prepared.thumbnail
+    # The thumbnail is made by the decoder while the network is at work here.
+    prepared = _decoders().prepare(data, geometry, seen=seen)
+    return vector.result(), prepared.thumbnail
+
+
+@cache
+def _network_thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="image-search-network")
 
 
 @cache

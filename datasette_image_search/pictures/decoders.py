@@ -68,10 +68,16 @@ class Decoders:
     def __exit__(self, *error) -> None:
         self.close()
 
-    def prepare(self, data: bytes, geometry: Geometry, *, thumbnail: bool = True) -> Prepared:
-        """As :func:`pictures.prepare`: decode once, for a model and for a thumbnail."""
+    def prepare(
+        self, data: bytes, geometry: Geometry, *, thumbnail: bool = True, seen=None
+    ) -> Prepared:
+        """As :func:`pictures.prepare`: decode once, for a model and for a thumbnail.
+
+        ``seen`` is called with the pixels while the thumbnail is being made; with those of
+        another try, where the decoder crashes meanwhile. It must not raise, nor take long.
+        """
         how = (geometry.size, RESIZES.index(geometry.resize), thumbnail)
-        return self._ask(lambda decoder: decoder.prepare(data, *how, self._seconds))
+        return self._ask(lambda decoder: decoder.prepare(data, *how, self._seconds, seen))
 
     def read_header(self, path) -> tuple[str, int, int]:
         """As :func:`pictures.read_header`: (format, width, height) of a picture file."""
@@ -187,17 +193,25 @@ class _Decoder:
         if self._receive(len(wire.READY)) != wire.READY:
             raise self._nonsense()
 
-    def prepare(self, data, size: int, resize: int, thumbnail: bool, seconds: float) -> Prepared:
+    def prepare(
+        self, data, size: int, resize: int, thumbnail: bool, seconds: float, seen=None
+    ) -> Prepared:
         self._send(wire.PREPARE, seconds, data, size, resize, thumbnail)
-        width, height, length = self._answer(wire.PREPARED)
-        if length > _MOST_THUMBNAIL or bool(length) != thumbnail:
-            raise self._nonsense()
+        width, height, _ = self._answer(wire.PREPARED)
         pixels = np.empty((size, size, 3), np.uint8)
         self._receive_into(memoryview(pixels).cast("B"))
-        small = self._receive(length) if thumbnail else None
-        if small and not small.startswith(b"\xff\xd8\xff"):
+        if seen:
+            seen(pixels)
+        return Prepared(width, height, pixels, self._thumbnail() if thumbnail else None)
+
+    def _thumbnail(self) -> bytes:
+        _, _, length = self._answer(wire.THUMBNAIL)
+        if length > _MOST_THUMBNAIL:
             raise self._nonsense()
-        return Prepared(width, height, pixels, small)
+        small = self._receive(length)
+        if not small.startswith(b"\xff\xd8\xff"):
+            raise self._nonsense()
+        return small
 
     def read_header(self, path: bytes, seconds: float) -> tuple[str, int, int]:
         self._send(wire.HEADER, seconds, path)
@@ -231,14 +245,15 @@ class _Decoder:
             raise self._failed() from None
 
     def _answer(self, expected: int) -> tuple[int, int, int]:
-        """Two sides of a picture, and the length of what follows; or a refusal is raised."""
+        """Two numbers and the length of what follows; or a refusal is raised."""
         kind, width, height, length = wire.ANSWER.unpack(self._receive(wire.ANSWER.size))
         if kind == wire.REFUSED:
             reason = self._text(length)
             if reason == NEEDS_MEMORY:
                 raise _Failed(reason)
             raise PictureError(reason)
-        if kind != expected or not all(1 <= side <= _LONGEST_SIDE for side in (width, height)):
+        least, most = (0, 0) if expected == wire.THUMBNAIL else (1, _LONGEST_SIDE)
+        if kind != expected or not all(least <= side <= most for side in (width, height)):
             raise self._nonsense()
         return width, height, length
 

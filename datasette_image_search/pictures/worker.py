@@ -15,6 +15,7 @@ import os
 import signal
 import struct
 import sys
+from collections.abc import Iterator
 
 from ..errors import PictureError
 from . import RESIZES, Geometry, decode, fitted, make_thumbnail, read_header, wanted_side
@@ -26,11 +27,12 @@ READY = b"ready\n"
 REQUEST = struct.Struct("<BHHB?Q")
 PREPARE, HEADER = 1, 2
 # What is answered; two numbers; the bytes that follow.
-#   PREPARED   width, height, bytes of the thumbnail (0: none): size × size × 3 pixels, thumbnail
+#   PREPARED   width, height, 0: size × size × 3 pixels; where asked, THUMBNAIL comes next
 #   HEADED     width, height, bytes of the format's name: the name
 #   REFUSED    0, 0, bytes of the sentence: why, in UTF-8
+#   THUMBNAIL  0, 0, its bytes: a JPEG
 ANSWER = struct.Struct("<BIII")
-PREPARED, HEADED, REFUSED = 1, 2, 3
+PREPARED, HEADED, REFUSED, THUMBNAIL = 1, 2, 3, 4
 
 # The data of a process, the picture's file included. The largest picture there may be
 # takes about 1 GB; Linux counts everything it may write to, others the heap or nothing.
@@ -55,8 +57,9 @@ def main(niceness: int = 0) -> None:
             return
         if hasattr(signal, "alarm"):
             signal.alarm(seconds)  # for the case that nobody is there any more to stop it
-        answers.writelines(_answer(kind, how, payload))
-        answers.flush()
+        for parts in _answers(kind, how, payload):
+            answers.writelines(parts)
+            answers.flush()
         if hasattr(signal, "alarm"):
             signal.alarm(0)
 
@@ -79,26 +82,29 @@ def _restrict() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _answer(kind: int, how: list, payload: bytes) -> list[bytes]:
+def _answers(kind: int, how: list, payload: bytes) -> Iterator[list[bytes]]:
     try:
         if kind == HEADER:
             format, width, height = read_header(os.fsdecode(payload))
             name = format.encode()
-            return [ANSWER.pack(HEADED, width, height, len(name)), name]
-        return _prepared(payload, *how)
+            yield [ANSWER.pack(HEADED, width, height, len(name)), name]
+        else:
+            yield from _prepared(payload, *how)
+        return
     except PictureError as error:
         reason = str(error).encode()
     except MemoryError:
         reason = NEEDS_MEMORY.encode()
-    return [ANSWER.pack(REFUSED, 0, 0, len(reason)), reason]
+    yield [ANSWER.pack(REFUSED, 0, 0, len(reason)), reason]
 
 
-def _prepared(data: bytes, size: int, resize: int, thumbnail: bool) -> list[bytes]:
+def _prepared(data: bytes, size: int, resize: int, thumbnail: bool) -> Iterator[list[bytes]]:
     geometry = Geometry(size, RESIZES[resize])
     picture, (width, height) = decode(data, wanted_side(geometry))
-    small = make_thumbnail(picture) if thumbnail else b""
-    pixels = fitted(picture, geometry).tobytes()
-    return [ANSWER.pack(PREPARED, width, height, len(small)), pixels, small]
+    yield [ANSWER.pack(PREPARED, width, height, 0), fitted(picture, geometry).tobytes()]
+    if thumbnail:
+        small = make_thumbnail(picture)
+        yield [ANSWER.pack(THUMBNAIL, 0, 0, len(small)), small]
 
 
 if __name__ == "__main__":
