@@ -6,14 +6,9 @@ import base64
 import io
 import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 
 import pytest
-from conftest import draw
+from conftest import draw, served
 
 playwright = pytest.importorskip("playwright.sync_api")
 
@@ -30,27 +25,8 @@ PHONE = {"width": 375, "height": 812}
 
 @pytest.fixture(scope="module")
 def server(shop):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "datasette", str(shop / "shop.db"), "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(150):
-            try:
-                urllib.request.urlopen(address, timeout=5)
-                break
-            except OSError:
-                assert process.poll() is None, "the server did not start"
-                time.sleep(0.2)
+    with served(shop / "shop.db") as address:
         yield address
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 @pytest.fixture(scope="module")

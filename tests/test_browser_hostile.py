@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-
 import hostile
 import pytest
+from conftest import served
 from test_browser import chromium, file, picture, playwright  # noqa: F401
 
 # As a careful owner sets it: nothing inline, nothing from elsewhere.
@@ -45,28 +40,8 @@ def server(request, database, tmp_path_factory):
     plugins = tmp_path_factory.mktemp("plugins")
     if request.param == "strict policy":
         (plugins / "policy.py").write_text(PLUGIN)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "datasette", str(database), "-p", str(port),
-         "--plugins-dir", str(plugins)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(address, timeout=5)
-                break
-            except OSError:
-                assert process.poll() is None, "the server did not start"
-                time.sleep(0.2)
+    with served(database, "--plugins-dir", str(plugins)) as address:
         yield address, request.param == "strict policy"
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 @pytest.fixture

@@ -236,13 +236,19 @@ async def test_only_our_own_pages_guard_themselves(shop, base):
     assert not skips(PAGE, "GET")
 
 
-async def test_too_many_waiting(ds, picture, monkeypatch):
+def all_places_taken(ds, monkeypatch):
+    """(an event that lets them go, the uploads that wait for it)"""
     go = threading.Event()
     monkeypatch.setattr(uploads, "_embed", lambda *_: go.wait(20))
-    first = [
+    waiting = [
         asyncio.ensure_future(uploads.embed(ds, ds.get_database("shop"), None, b""))
         for _ in range(uploads.MOST_WAITING)
     ]
+    return go, waiting
+
+
+async def test_too_many_waiting(ds, picture, monkeypatch):
+    go, first = all_places_taken(ds, monkeypatch)
     await asyncio.sleep(0.05)
     answer = await ds.client.post(f"{PAGE}.json", files={"image": ("x.png", picture)})
     go.set()
@@ -257,12 +263,7 @@ async def test_too_many_waiting(ds, picture, monkeypatch):
 
 async def test_where_all_places_are_taken_it_is_said_at_once(ds, picture, monkeypatch):
     """Nothing of the picture is kept; what is still coming is let come, for browsers' sake."""
-    go = threading.Event()
-    monkeypatch.setattr(uploads, "_embed", lambda *_: go.wait(20))
-    first = [
-        asyncio.ensure_future(uploads.embed(ds, ds.get_database("shop"), None, b""))
-        for _ in range(uploads.MOST_WAITING)
-    ]
+    go, first = all_places_taken(ds, monkeypatch)
     await asyncio.sleep(0)
     held = []
 
