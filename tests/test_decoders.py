@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import struct
 import subprocess
@@ -254,6 +255,27 @@ def test_a_decoder_that_crashes_over_the_thumbnail(monkeypatch, tmp_path):
     assert len(seen) == 1
 
 
+def test_a_thumbnail_that_is_refused_costs_one_picture_and_no_decoder(monkeypatch, tmp_path):
+    said = [DECODED + answer(worker.REFUSED, 0, 0, 4) + b"bad.", DECODED + SMALL]
+    monkeypatch.setattr(decoders, "_CODE", impostor(tmp_path, said, len(GOOD)))
+    with Decoders(1) as pool:
+        assert refusal(pool, GOOD) == "bad."
+        before = set(pool._all)
+        assert pool.prepare(GOOD, SQUASH).thumbnail == b"\xff\xd8\xff"
+        assert pool._all == before
+
+
+def test_the_vector_is_of_the_pixels_of_the_last_try(shop, monkeypatch, tmp_path):
+    """A decoder that has answered once shows other pixels and crashes; the next one is asked."""
+    white = answer(worker.PREPARED, 1, 1, 0) + b"\xff" * len(PIXELS)
+    monkeypatch.setattr(decoders, "_CODE", impostor(tmp_path, [DECODED + SMALL, white], len(GOOD)))
+    record = Collection.open(catalog.connect(shop / "shop.db"), "products").record
+    with Decoders(1) as pool:
+        monkeypatch.setattr(query_pictures, "_decoders", lambda: pool)
+        vectors = [query_pictures.picture_vector(GOOD, record, shop)[0] for _ in range(2)]
+    assert np.array_equal(*vectors)
+
+
 def test_a_format_that_there_is_not_is_not_believed(monkeypatch, tmp_path):
     said = answer(worker.HEADED, 1, 1, 4) + b"evil"
     path = tmp_path.resolve() / "x"
@@ -262,15 +284,20 @@ def test_a_format_that_there_is_not_is_not_believed(monkeypatch, tmp_path):
         pool.read_header(path)
 
 
-def impostor(folder: Path, said: bytes, asked: int) -> str:
-    """The code of a decoder that says ``said`` to one question of so many bytes, and ends."""
-    (folder / "said").write_bytes(said)
+def impostor(folder: Path, said: bytes | list[bytes], asked: int) -> str:
+    """The code of a decoder that says ``said`` to one question of so many bytes, and ends.
+
+    Of several sayings each is for one question.
+    """
+    (folder / "said").write_bytes(pickle.dumps([said] if isinstance(said, bytes) else said))
     return (
-        "import sys\n"
+        "import pickle, sys\n"
         f"sys.stdout.buffer.write({worker.READY!r})\n"
         "sys.stdout.flush()\n"
-        f"sys.stdin.buffer.read({worker.REQUEST.size + asked})\n"
-        f"sys.stdout.buffer.write(open({str(folder / 'said')!r}, 'rb').read())\n"
+        f"for said in pickle.load(open({str(folder / 'said')!r}, 'rb')):\n"
+        f"    sys.stdin.buffer.read({worker.REQUEST.size + asked})\n"
+        "    sys.stdout.buffer.write(said)\n"
+        "    sys.stdout.flush()\n"
     )
 
 

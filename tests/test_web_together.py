@@ -8,6 +8,7 @@ import contextvars
 import pytest
 from datasette.app import Datasette
 
+from datasette_image_search.web import together as module
 from datasette_image_search.web import versions
 from datasette_image_search.web.together import Together
 
@@ -72,15 +73,31 @@ async def test_one_who_leaves_takes_nobody_along():
     assert await staying == 1 and leaving.cancelled()
 
 
+async def test_one_that_hangs_keeps_others_waiting_for_a_moment_only(monkeypatch):
+    monkeypatch.setattr(module, "_PATIENCE", 0.05)
+    together, hanging, find = Together(), Found(), Found()
+    first = asyncio.create_task(together.ask("same", hanging))
+    await turns()
+    first.cancel()
+    find.go.set()
+    for expected in (1, 2):
+        assert await asyncio.wait_for(together.ask("same", find), 5) == expected
+    hanging.go.set()
+    await turns()
+    assert not together._next and not together._under_way
+
+
 async def test_a_failure_is_told_to_all_who_asked():
-    together = Together()
+    together, failed = Together(), []
 
     async def fail():
+        failed.append(1)
         raise ValueError("as it is")
 
     answers = [together.ask("same", fail) for _ in range(2)]
     told = await asyncio.gather(*answers, return_exceptions=True)
     assert [str(error) for error in told] == ["as it is"] * 2
+    assert len(failed) == 1 and not together._next and not together._under_way
 
 
 @pytest.fixture

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import atexit
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from concurrent.futures import Future
 from functools import cache
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 
@@ -42,21 +44,31 @@ def picture_vector(
             )
         return loaded_model(model, weights, device).embed(pixels[None])[0]
 
-    vector = None
-
-    def seen(pixels: np.ndarray) -> None:
-        nonlocal vector
-        vector = _network_thread().submit(embed, pixels)
-
     geometry = pictures.Geometry(model.input_size, record.resize)
+    shown: SimpleQueue = SimpleQueue()
+    decoding = _in_background(lambda: _decoders().prepare(data, geometry, seen=shown.put))
+    decoding.add_done_callback(lambda _: shown.put(None))
     # The thumbnail is made by the decoder while the network is at work here.
-    prepared = _decoders().prepare(data, geometry, seen=seen)
-    return vector.result(), prepared.thumbnail
+    pixels = shown.get()
+    vector = None if pixels is None else embed(pixels)
+    prepared = decoding.result()
+    if prepared.pixels is not pixels:  # a decoder crashed meanwhile, and another began anew
+        vector = embed(prepared.pixels)
+    return vector, prepared.thumbnail
 
 
-@cache
-def _network_thread() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(1, thread_name_prefix="image-search-network")
+def _in_background(work) -> Future:
+    """In a thread that nobody waits for when the program ends: it may have been stopped."""
+    future: Future = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="image-search-decode", daemon=True).start()
+    return future
 
 
 @cache

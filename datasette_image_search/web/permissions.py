@@ -44,10 +44,15 @@ async def visible_table(datasette, request):
 
 async def _may_see_now(datasette, actor, database: str, table: str) -> bool:
     """Asked once for the requests that are waiting for it."""
-    return await _together.ask(
-        (datasette, json.dumps(actor, default=repr), database, table),
-        lambda: versions.can_view_table(datasette, actor, database, table),
-    )
+
+    def find():
+        return versions.can_view_table(datasette, actor, database, table)
+
+    try:
+        who = json.dumps(actor)
+    except (TypeError, ValueError):  # a plugin's actor, which cannot be told from others
+        return await find()
+    return await _together.ask((datasette, who, database, table), find)
 
 
 async def can_see(datasette, actor, db, record) -> bool:

@@ -13,6 +13,9 @@ from contextvars import copy_context
 
 from . import versions, visit
 
+# How long one waits for an answer begun before: it may be waiting for a service that is down.
+_PATIENCE = 1.0  # seconds
+
 
 class Together:
     """Questions that are being answered, and those that will be next."""
@@ -38,12 +41,12 @@ class Together:
     async def _find(self, key, find: Callable[[], Awaitable]):
         before = self._under_way.get(key)
         if before is not None:
-            await asyncio.wait([before])
+            await asyncio.wait([before], timeout=_PATIENCE)
         me = self._under_way[key] = self._next.pop(key)  # who asks from here on comes next
         try:
             return await find()
         finally:
-            if self._under_way[key] is me:
+            if self._under_way.get(key) is me:
                 del self._under_way[key]
 
 
