@@ -11,6 +11,7 @@ VENV := .venv
 VENV1 := .venv-1.0
 SHOP := demo/shop
 PICTURES ?= pictures
+HARDER := --sizes 144 144 --large 0 --mix 0.8 --smallest 0.15 --turn 30 --decay 0.1
 EMBED = $(VENV)/bin/datasette image-search embed $(SHOP)/shop.db products --model mini --column picture
 
 .PHONY: demo test test-0.65 test-1.0 lint mini torture torture-0.65 torture-1.0 clean
@@ -52,13 +53,14 @@ lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
-# Two runs: learning, then learning on with larger pictures and harder views of them.
+# Three runs: learning, then with larger pictures and harder views of them, then where to look.
 mini: $(VENV)/ready
 	$(VENV)/bin/python training/train.py --pictures $(PICTURES) --name first \
 	    --epochs 48 --cooldown 35 --large 14
-	$(VENV)/bin/python training/train.py --pictures $(PICTURES) --start first \
-	    --epochs 30 --cooldown 24 --rate 0.0015 --sizes 144 144 \
-	    --mix 0.8 --smallest 0.15 --turn 30 --decay 0.1
+	$(VENV)/bin/python training/train.py --pictures $(PICTURES) --name second --start first \
+	    --epochs 30 --cooldown 24 --rate 0.0015 $(HARDER)
+	$(VENV)/bin/python training/train.py --pictures $(PICTURES) --start second \
+	    --epochs 40 --cooldown 38 --rate 0.0012 $(HARDER) --attend --tint 0.08 --drop 0.2
 
 torture: torture-0.65 torture-1.0
 

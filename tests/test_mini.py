@@ -68,6 +68,23 @@ def test_from_bytes_is_the_same_network(network):
     assert torch.allclose(found, expected, atol=1e-4 * expected.abs().max())
 
 
+def test_pooling_is_a_mean_that_leans_to_the_middle():
+    pool = mini.Pool(3)
+    maps = torch.rand(2, 3, 5, 7, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert torch.allclose(pool.train()(maps), maps.mean(dim=(2, 3)), atol=1e-6)
+        pool.eval()
+        assert torch.allclose(pool(torch.full((1, 3, 5, 7), 2.5)), torch.tensor(2.5))
+        alone = torch.eye(35).view(35, 1, 5, 7).expand(-1, 3, -1, -1)  # one position each
+        weights = pool(alone)[:, 0].view(5, 7)
+        assert torch.allclose(weights.sum(), torch.tensor(1.0))
+        assert weights.argmax() == 17 and torch.allclose(weights, weights.flip(0, 1))
+        pool.score.weight[0, 1] = 9.0  # where the second channel is, there it looks
+        maps[:, 1] = 0
+        maps[:, 1, 0, 6] = 1
+        assert torch.allclose(pool(maps), maps[:, :, 0, 6], atol=0.1)
+
+
 def test_weights_file_is_small():
     assert mini.WEIGHTS_FILE.stat().st_size <= 4_000_000
 

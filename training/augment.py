@@ -49,8 +49,9 @@ def warp(pictures, size, generator, smallest, turn):
     return F.grid_sample(pictures, grid, padding_mode=outside[draw], align_corners=False)
 
 
-def recolour(pictures, generator, strength=0.4):
-    """Brightness, contrast, saturation and hue, as one 3×3 matrix and an offset each.
+def recolour(pictures, generator, tint=0.0, strength=0.4):
+    """Brightness, contrast, saturation, hue and the colour of the light, as one 3×3 matrix
+    and an offset each. `tint` is how far the three colours' lights differ (a deviation).
 
     Pictures in 0..1, N×3×H×W → the same.
     """
@@ -71,6 +72,9 @@ def recolour(pictures, generator, strength=0.4):
     to = TO_YIQ.to(device)
     gain = (light * contrast)[:, None, None]
     matrix = gain * (torch.linalg.inv(to) @ turn @ to)
+    if tint:
+        lights = torch.empty(count, 3, device=device).normal_(0, tint, generator=generator)
+        matrix = matrix * torch.exp(lights - lights.mean(dim=1, keepdim=True))[:, None, :]
     # contrast keeps the picture's own mean brightness
     mean = pictures.mean(dim=(1, 2, 3)) * light
     offset = (mean * (1 - contrast))[:, None, None]
@@ -96,10 +100,10 @@ def spoil(pictures, generator, share=0.25):
     return pictures
 
 
-def view(pictures, size, generator, smallest=0.25, turn=20.0):
+def view(pictures, size, generator, smallest=0.25, turn=20.0, tint=0.0):
     """One random view of each picture: N×3×H×W in 0..1 → N×3×size×size in 0..1."""
     warped = warp(pictures, size, generator, smallest, turn)
-    return spoil(recolour(warped, generator), generator)
+    return spoil(recolour(warped, generator, tint), generator)
 
 
 def cut_and_mix(pictures, generator):

@@ -83,6 +83,8 @@ def folded(learner):
                 gain = norm.weight / (norm.running_var + norm.eps).sqrt()
                 layer.weight.copy_(convolution.weight * gain[:, None, None, None])
                 layer.bias.copy_(norm.bias - norm.running_mean * gain)
+            elif isinstance(layer, mini.Pool):
+                layer.load_state_dict(theirs[name].state_dict())
     return network.to(memory_format=torch.channels_last).eval()
 
 

@@ -19,10 +19,11 @@ class Learner(nn.Module):
       "SimCLR"), which needs no labels and keeps what the labels do not ask for.
     """
 
-    def __init__(self, kinds):
+    def __init__(self, kinds, drop=0.0):
         super().__init__()
         self.trunk = Trunk(batch_norm=True)
         self.norm = nn.BatchNorm1d(FEATURES, affine=False)
+        self.drop = nn.Dropout(drop)
         self.embed = nn.Linear(FEATURES, EMBEDDED)
         self.kinds = nn.Parameter(torch.randn(kinds, EMBEDDED))
         self.projection = nn.Sequential(
@@ -31,7 +32,7 @@ class Learner(nn.Module):
 
     def forward(self, pictures):
         """N×3×H×W → the embedding, N×EMBEDDED."""
-        return self.embed(self.norm(self.trunk(pictures)))
+        return self.embed(self.drop(self.norm(self.trunk(pictures))))
 
 
 def kind_loss(embedded, kinds, labels, scale=16.0, smoothing=0.05):

@@ -77,6 +77,9 @@ def arguments():
     add("--mix", type=float, default=0.4, help="share of steps with CutMix")
     add("--smallest", type=float, default=0.25, help="area of the smallest crop")
     add("--turn", type=float, default=20.0, help="largest turn, in degrees")
+    add("--tint", type=float, default=0.0, help="deviation of the light's colours")
+    add("--drop", type=float, default=0.0, help="share of the features left out")
+    add("--attend", action="store_true", help="learn where to look, not only what to see")
     add("--hide", default="", help="drop labels with this prefix (experiments)")
     add("--measure-every", type=int, default=5)
     add("--seed", type=int, default=1)
@@ -102,7 +105,9 @@ class Run:
         self.shown = np.concatenate([self.rows, grocery])
         self.pixels = cached(pictures.files, CACHE_SIZE, options.work)
         self.tested = cached(pictures.files, mini.INPUT_SIZE, options.work)
-        self.learner = Learner(len(names)).to(self.device, memory_format=torch.channels_last)
+        self.learner = Learner(len(names), options.drop)
+        self.learner.to(self.device, memory_format=torch.channels_last)
+        self.learner.trunk.pools.requires_grad_(options.attend)
         self.average = Learner(len(names)).to(self.device, memory_format=torch.channels_last)
         self.average.load_state_dict(self.learner.state_dict())
         self.optimiser = Optimiser(self.learner, options.decay, options.gain)
@@ -160,6 +165,7 @@ class Run:
         # The epoch's own seed makes a resumed run the same as an unbroken one.
         seed = options.seed * 10_000 + self.epoch
         generator = torch.Generator(self.device).manual_seed(seed)
+        torch.manual_seed(seed)  # for what the learner leaves out
         order = np.random.default_rng(seed).permutation(self.shown)
         steps = len(order) // options.batch
         last = self.epoch >= options.epochs - options.large
@@ -191,8 +197,9 @@ class Run:
         # channels first in memory too: the warp is faster so
         pictures = pixels.permute(0, 3, 1, 2).contiguous().float().div_(255)
         labels = self.labels[rows].to(self.device)
-        clean = view(pictures, size, generator, options.smallest, options.turn)
-        other = view(pictures, size, generator, options.smallest, options.turn)
+        how = options.smallest, options.turn, options.tint
+        clean = view(pictures, size, generator, *how)
+        other = view(pictures, size, generator, *how)
         count = len(rows)
         order, share = torch.arange(count, device=self.device), 1.0
         draw = torch.rand(1, generator=generator, device=self.device).item()

@@ -10,8 +10,10 @@ made for processors without a GPU:
   depthwise ones, and less time, since a processor runs them near to its peak.
 * There is no batch normalisation here. It is there in training, and is folded into
   the convolutions when the weights are written (see `training/`).
-* The vector is a linear map of three stages' means, so that colour and texture
+* The vector is a linear map of what three stages pool, so that colour and texture
   (early stages) count beside shape (last stage). That map holds a whitening too.
+* Pooling is a weighted mean: where to look is learned, and the middle counts more, as
+  people put things there.
 """
 
 from pathlib import Path
@@ -29,7 +31,8 @@ WEIGHTS_FILE = Path(__file__).with_name("mini.pt")
 FOLD = 4  # pixels on a side folded into one position
 WIDTHS = (48, 96, 160, 208)  # channels at 1/4, 1/8, 1/16 and 1/32 of the side
 BLOCKS = (1, 1, 2, 1)  # residual blocks at each
-POOLED = (1, 2, 3)  # the stages whose means make the feature
+POOLED = (1, 2, 3)  # the stages that are pooled into the feature
+FOCUS = 1.5  # the middle of an edge counts exp(-FOCUS) of what the middle does, a corner its square
 FEATURES = sum(WIDTHS[stage] for stage in POOLED)
 
 
@@ -91,6 +94,7 @@ class Trunk(nn.Module):
         self.fold = nn.PixelUnshuffle(FOLD)
         self.stem = convolution(3 * FOLD**2, WIDTHS[0], batch_norm=batch_norm)
         self.stages = nn.ModuleList()
+        self.pools = nn.ModuleList(Pool(WIDTHS[stage]) for stage in POOLED)
         channels = WIDTHS[0]
         for number, (width, blocks) in enumerate(zip(WIDTHS, BLOCKS, strict=True)):
             stage = nn.Sequential()
@@ -107,12 +111,43 @@ class Trunk(nn.Module):
     def from_folded(self, folded):
         """The same from N×(3·FOLD²)×(H/FOLD)×(W/FOLD)."""
         maps = self.stem(folded).relu_()
-        pooled = []
+        pooled, pools = [], iter(self.pools)
         for number, stage in enumerate(self.stages):
             maps = stage(maps)
             if number in POOLED:
-                pooled.append(maps.mean(dim=(2, 3), dtype=torch.float32))
+                pooled.append(next(pools)(maps))
         return torch.cat(pooled, dim=1)
+
+
+class Pool(nn.Module):
+    """A mean over the positions of a map, weighted by what is there and where it is.
+
+    N×C×H×W → N×C in float32. The weights of what is there begin all the same. Training
+    shows parts of pictures, with nothing special in their middle: it is left out then.
+    """
+
+    def __init__(self, channels):
+        super().__init__()
+        # drawing no random numbers: the same seed makes the same convolutions without
+        self.score = nn.utils.skip_init(nn.Linear, channels, 1, bias=False)
+        nn.init.zeros_(self.score.weight)
+
+    def forward(self, maps):
+        positions = maps.flatten(2).transpose(1, 2)  # channels last, as they are in memory
+        scores = self.score(positions).float()
+        if not self.training:
+            scores = scores - FOCUS * distances(maps).view(-1, 1)
+        weights = scores.softmax(dim=1)
+        weights = weights.transpose(1, 2).to(positions.dtype)
+        return (weights @ positions).squeeze(1).float()
+
+
+def distances(maps):
+    """Squared distances from the middle, H×W; the edges' own middles are at 1."""
+    rows, columns = (
+        (torch.arange(side, device=maps.device) + 0.5) / side * 2 - 1 for side in maps.shape[2:]
+    )
+    return rows[:, None] ** 2 + columns**2
 
 
 class Residual(nn.Module):
