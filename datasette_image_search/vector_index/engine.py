@@ -102,7 +102,7 @@ class Clustered:
 
     approximate = True
     PROBES = 24  # groups looked into, at least, and
-    LOOKED_AT = 5000  # vectors
+    LOOKED_AT = 4000  # vectors
 
     def __init__(self, index: faiss.Index):
         self._whole = index  # owns the parts
@@ -131,7 +131,7 @@ class Clustered:
         return dots(vectors, self._turn) + self._shift
 
     def candidates(self, k: int) -> int:
-        return max(64, 2 * k + 32)
+        return max(48, 2 * k + 16)
 
     def search(self, queries, wanted: int, there: int, chosen: faiss.IDSelector | None = None):
         """Positions (q × wanted, -1 where none) of the nearest to projected ``queries``.
