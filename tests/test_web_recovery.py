@@ -16,6 +16,7 @@ from conftest import kill_in_mid_commit
 from datasette import hookimpl
 from datasette.app import Datasette
 from datasette.plugins import pm
+from test_permissions import configured
 
 from datasette_image_search import catalog
 from datasette_image_search.collection import EmbedOptions, search
@@ -240,8 +241,7 @@ async def test_the_overview_says_so_and_goes_on(open_folder, monkeypatch):
 @pytest.mark.parametrize("suffix", ["", ".json", ".json?_similar=1", "/thumbnail/1"])
 async def test_nor_does_it_tell_that_a_hidden_database_is_there(open_folder, suffix, monkeypatch):
     config = {"databases": {"shop": {"allow": {"id": "root"}}}}
-    kind = "config" if versions._HAS_ACTIONS else "metadata"
-    ds = Datasette([str(open_folder / "shop.db")], **{kind: config})
+    ds = configured(open_folder, config)
     await get(ds, "/")
     without_its_own_look(ds, monkeypatch)
     kill_and_close(open_folder)

@@ -7,6 +7,7 @@ import contextvars
 
 import pytest
 from datasette.app import Datasette
+from test_permissions import HIDDEN, configured, cookies
 
 from datasette_image_search.web import together as module
 from datasette_image_search.web import versions
@@ -114,11 +115,7 @@ def checks(monkeypatch):
 
 
 def hidden(folder) -> Datasette:
-    name = "config" if hasattr(Datasette, "allowed") else "metadata"
-    tables = {"products": {"allow": {"id": "admin"}}}
-    return Datasette(
-        [str(folder / "shop.db")], **{name: {"databases": {"shop": {"tables": tables}}}}
-    )
+    return configured(folder, HIDDEN["table"])
 
 
 async def test_thumbnails_asked_for_at_once_are_checked_together(shop, checks):
@@ -137,7 +134,7 @@ async def test_thumbnails_asked_for_at_once_are_checked_together(shop, checks):
 async def test_visitors_at_once_are_each_shown_what_they_may_see(shop, checks):
     ds = hidden(shop)
     names = [None, "admin", "other"] * 5
-    jars = [{"ds_actor": ds.sign({"a": {"id": name}}, "actor")} if name else {} for name in names]
+    jars = [cookies(ds, name and {"id": name}) for name in names]
     answers = await asyncio.gather(*(ds.client.get(THUMBNAIL, cookies=jar) for jar in jars))
     assert [a.status_code for a in answers] == [404, 200, 404] * 5
     assert set(checks) == set(names)

@@ -23,10 +23,8 @@ from torchvision.models import mobilenet_v3_small
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from augment import view
-from data import cached, read_tables
-from measure import standardised, validation_figures, vectors
-
-CACHE_SIZE = 192  # as in train.py, so that both use one cache
+from data import CACHE_SIZE, cached, read_tables
+from measure import in_words, standardised, validation_figures, vectors
 
 
 def main():
@@ -77,8 +75,7 @@ def main():
         if (epoch + 1) % 10 == 0 or epoch + 1 == options.epochs:
             features = torch.nn.Sequential(network.features, network.avgpool, torch.nn.Flatten())
             found = validation_figures(partial(vectors, features.eval(), tested), pictures)
-            figures = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
-            print(f"  validation P@1 of the pooled features: {figures}", flush=True)
+            print(f"  validation P@1 of the pooled features: {in_words(found)}", flush=True)
 
 
 if __name__ == "__main__":

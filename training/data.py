@@ -20,6 +20,7 @@ NO_KIND = {"Not sure", "Other", "Skip"}
 CLOTHING_VALIDATION = 0.15  # of the senders with few pictures (see `held_back`)
 LARGE_SENDER = 100
 MAIN_CLOTHES = 10
+CACHE_SIZE = 192  # pictures are kept at this side, and views cropped from it
 
 
 @dataclass

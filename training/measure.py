@@ -84,3 +84,7 @@ def validation_figures(vectors_of, pictures):
         "grocery_series": precision_at_1(photos, kinds[grocery]),
         "clothing": precision_at_1(vectors_of(clothing), kinds[clothing]),
     }
+
+
+def in_words(figures):
+    return ", ".join(f"{name} {value:.3f}" for name, value in figures.items())

@@ -12,15 +12,13 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from augment import cut_and_mix, view
-from data import cached, read_tables
+from data import CACHE_SIZE, cached, read_tables
 from finish import finished, store
 from losses import Learner, instance_loss, kind_loss
-from measure import standardised, validation_figures, vectors
+from measure import in_words, standardised, validation_figures, vectors
 from optimiser import Optimiser
 
 from datasette_image_search.models import mini
-
-CACHE_SIZE = 192  # pictures are kept at this side and cropped from it
 
 
 def main():
@@ -248,8 +246,7 @@ class Run:
 
         found = validation_figures(vectors_of, self.pictures_with_all_kinds())
         self.history.append({"epoch": self.epoch, **found})
-        figures = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
-        print(f"  validation P@1 at {mini.INPUT_SIZE} px: {figures}", flush=True)
+        print(f"  validation P@1 at {mini.INPUT_SIZE} px: {in_words(found)}", flush=True)
 
     def write(self, file):
         """The averaged network, with its last layer fitted, as the file that ships."""

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from ..errors import DecoderError, PictureError
 from . import RESIZES, Geometry, Prepared
 from . import worker as wire
 from .opening import FORMATS, NEEDS_MEMORY
+from .watch import Watch
 
 _START_SECONDS = 60
 _MOST_DECODERS = 16
@@ -59,7 +59,7 @@ class Decoders:
         self._lock = threading.Lock()
         self._idle: list[_Decoder] = []
         self._all: set[_Decoder] = set()
-        self._watch = _Watch()
+        self._watch = Watch()
         self._closed = False
 
     def __enter__(self) -> Decoders:
@@ -300,45 +300,3 @@ def _widen(*pipes) -> None:
 
         for pipe in pipes:
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 2**20)
-
-
-class _Watch:
-    """Kills the decoders that take too long: one thread, that sleeps until one may be due."""
-
-    def __init__(self):
-        self._due: dict[_Decoder, float] = {}
-        self._changed = threading.Condition()
-        self._wakes = float("inf")
-        self._thread: threading.Thread | None = None
-        self._closed = False
-
-    def begin(self, decoder: _Decoder, seconds: float) -> None:
-        with self._changed:
-            due = self._due[decoder] = time.monotonic() + seconds
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="image-search-watch", daemon=True
-                )
-                self._thread.start()
-            elif due < self._wakes:
-                self._changed.notify()
-
-    def end(self, decoder: _Decoder) -> bool:
-        """Was it too late, and has it been killed?"""
-        with self._changed:
-            return self._due.pop(decoder, None) is None
-
-    def close(self) -> None:
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
-
-    def _run(self) -> None:
-        with self._changed:
-            while not self._closed:
-                now = time.monotonic()
-                for decoder in [one for one, due in self._due.items() if due <= now]:
-                    del self._due[decoder]
-                    decoder.kill()
-                self._wakes = min(self._due.values(), default=float("inf"))
-                self._changed.wait(self._wakes - now if self._due else None)
