@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import ctypes
 import io
 import json
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 import sqlite_utils
@@ -55,6 +58,36 @@ def test_from_a_folder_to_matches(shop_copy, tmp_path, torch_home):
     assert "rows      24 with a picture: 24 embedded, 0 pending, 0 failed, 0 stale" in said
     (state,) = json.loads(run("status", database, "--json").output)
     assert (state["collection"], state["vectors"], state["problem"]) == ("photos", 24, None)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="of glibc alone")
+def test_embed_keeps_the_memory_that_its_batches_free(shop_copy):
+    """A fetch from the system costs a page fault for every 4 KB, 10,240 a block here."""
+    code = """if True:
+        import resource, sys, threading
+        from datasette_image_search.cli import image_search
+
+        def count_faults():
+            for first in (True, False):
+                before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+                for _ in range(5):
+                    b"x" * (40 * 2**20)
+            print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+        if len(sys.argv) > 1:
+            image_search(["embed", *sys.argv[1:]], standalone_mode=False)
+        thread = threading.Thread(target=count_faults)
+        thread.start()
+        thread.join()
+    """
+    said = []
+    for arguments in ([], [shop_copy / "shop.db", "products"]):
+        command = [sys.executable, "-c", code, *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        said.append(done.stdout.splitlines())
+    assert int(said[0][-1]) > 40_000
+    assert said[1][0] == "0 embedded, 0 reused, 0 removed, 0 failed."
+    assert int(said[1][-1]) < 1_000
 
 
 def test_similar_as_json_and_csv_by_row_and_by_file(shop):

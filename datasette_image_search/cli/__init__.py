@@ -102,8 +102,10 @@ def embed(database, table, no_thumbnails, **options):
     """
     from ..collection import EmbedOptions
     from ..collection import embed as embed_table
+    from .memory import keep_freed_memory
     from .progress import Bar
 
+    keep_freed_memory()
     chosen = EmbedOptions(thumbnails=not no_thumbnails, **options)
     with Bar("Embedding") as bar:
         summary = embed_table(

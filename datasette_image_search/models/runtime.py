@@ -10,6 +10,7 @@ import torch
 from torch.fx.experimental.optimization import fuse
 
 from ..errors import ModelError, UsageError
+from .packed import pack
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -130,6 +131,8 @@ class Network:
         for layer in module.modules():
             if isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear)):
                 layer.to(self.dtype)
+        if self.device.type == "cpu":
+            pack(module)
         return module
 
     @torch.inference_mode()
