@@ -112,10 +112,10 @@ def whole_embed(folder: Path, work: Path, model: str, **options) -> tuple[float,
 
     Reading, decoding, thumbnails, network, database and sidecar.
     """
-    from datasette_image_search.cli.memory import keep_freed_memory
+    from datasette_image_search.cli.batches import prepare_for_batches
     from datasette_image_search.collection import EmbedOptions, embed, load
 
-    keep_freed_memory()  # as the command does
+    prepare_for_batches()  # as the command does
     database = work / f"{time.monotonic_ns()}.db"
     load(database, "pictures", folder)
     going = Going()
@@ -130,7 +130,7 @@ def whole_embed(folder: Path, work: Path, model: str, **options) -> tuple[float,
 def network_alone(model: str, count: int) -> float:
     """Seconds for the network on ``count`` pictures that are in memory, in its own batches."""
     from datasette_image_search import models
-    from datasette_image_search.cli.memory import keep_freed_memory
+    from datasette_image_search.cli.batches import keep_freed_memory
 
     keep_freed_memory()
     entry = models.get(model)

@@ -6,6 +6,7 @@ import csv
 import ctypes
 import io
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -88,6 +89,19 @@ def test_embed_keeps_the_memory_that_its_batches_free(shop_copy):
     assert int(said[0][-1]) > 40_000
     assert said[1][0] == "0 embedded, 0 reused, 0 removed, 0 failed."
     assert int(said[1][-1]) < 1_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have another OpenMP")
+@pytest.mark.parametrize(("own", "found"), [(None, "PASSIVE"), ("active", "ACTIVE")])
+def test_embed_leaves_the_processor_to_decoders_while_it_waits(shop_copy, own, found):
+    command = [sys.executable, "-m", "datasette", "image-search", "embed", "--replace"]
+    command += [str(shop_copy / "shop.db"), "products", "--model", "mini", "--column", "picture"]
+    env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    env |= {"OMP_WAIT_POLICY": own} if own else {}
+    env["OMP_DISPLAY_ENV"] = "true"
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+    assert "24 embedded, 0 reused, 0 removed, 0 failed." in done.stdout
+    assert f"OMP_WAIT_POLICY = '{found}'" in done.stderr
 
 
 def test_similar_as_json_and_csv_by_row_and_by_file(shop):

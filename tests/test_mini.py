@@ -79,7 +79,7 @@ def test_pooling_is_a_mean_that_leans_to_the_middle():
         weights = pool(alone)[:, 0].view(5, 7)
         assert torch.allclose(weights.sum(), torch.tensor(1.0))
         assert weights.argmax() == 17 and torch.allclose(weights, weights.flip(0, 1))
-        pool.score.weight[0, 1] = 9.0  # where the second channel is, there it looks
+        pool.score[0, 1] = 9.0  # where the second channel is, there it looks
         maps[:, 1] = 0
         maps[:, 1, 0, 6] = 1
         assert torch.allclose(pool(maps), maps[:, :, 0, 6], atol=0.1)

@@ -102,10 +102,10 @@ def embed(database, table, no_thumbnails, **options):
     """
     from ..collection import EmbedOptions
     from ..collection import embed as embed_table
-    from .memory import keep_freed_memory
+    from .batches import prepare_for_batches
     from .progress import Bar
 
-    keep_freed_memory()
+    prepare_for_batches()
     chosen = EmbedOptions(thumbnails=not no_thumbnails, **options)
     with Bar("Embedding") as bar:
         summary = embed_table(

@@ -128,13 +128,11 @@ class Pool(nn.Module):
 
     def __init__(self, channels):
         super().__init__()
-        # drawing no random numbers: the same seed makes the same convolutions without
-        self.score = nn.utils.skip_init(nn.Linear, channels, 1, bias=False)
-        nn.init.zeros_(self.score.weight)
+        self.score = nn.Parameter(torch.zeros(1, channels))
 
     def forward(self, maps):
         positions = maps.flatten(2).transpose(1, 2)  # channels last, as they are in memory
-        scores = self.score(positions).float()
+        scores = nn.functional.linear(positions, self.score.to(positions.dtype)).float()
         if not self.training:
             scores = scores - FOCUS * distances(maps).view(-1, 1)
         weights = scores.softmax(dim=1)

@@ -8,6 +8,7 @@ from ..errors import ModelError
 from .interface import Weights, file_sha256
 
 _FILE = Path(__file__).with_name("mini.pt")
+_BATCH_SIZE = 32  # at least: a batch of a network so small is soon done
 
 
 class MiniModel:
@@ -42,5 +43,8 @@ class MiniModel:
             raise ModelError(
                 f"{weights.path} does not fit mini: {' '.join(str(error).split())[:300]}"
             ) from None
-        network = mini.FromBytes(network)
-        return Network(network, self.dimensions, device=device, precision=precision)
+        network = Network(
+            mini.FromBytes(network), self.dimensions, device=device, precision=precision
+        )
+        network.batch_size = max(network.batch_size, _BATCH_SIZE)
+        return network
