@@ -145,14 +145,21 @@ def network_alone(model: str, count: int) -> float:
     return (time.perf_counter() - began) * count / (count // size * size)
 
 
-def network_in_torch(count: int) -> float:
-    """Seconds for torchvision's ResNet-50 in bf16 and channels-last, 16 pictures a batch."""
+def torch_network():
+    """torchvision's ResNet-50 without its classifier, in bf16 and channels-last."""
     import torch
     import torchvision
 
     network = torchvision.models.resnet50(weights="IMAGENET1K_V1").eval()
     network = torch.nn.Sequential(*list(network.children())[:-1])
-    network = network.to(torch.bfloat16, memory_format=torch.channels_last)
+    return network.to(torch.bfloat16, memory_format=torch.channels_last)
+
+
+def network_in_torch(count: int) -> float:
+    """Seconds for :func:`torch_network` on ``count`` pictures in memory, 16 a batch."""
+    import torch
+
+    network = torch_network()
     batch = torch.rand(16, 3, 224, 224, dtype=torch.bfloat16)
     batch = batch.contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
