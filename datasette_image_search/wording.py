@@ -19,3 +19,14 @@ def shortened(text: str, most: int = 200) -> str:
 def visible(text: str) -> str:
     """``text`` on one line, with what acts but is not seen written out: ``\\x1b``, ``\\u202e``."""
     return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def free_names(names, taken) -> list[str]:
+    """Our ``names`` beside a table's columns: each with a ``_`` before it as long as it is
+    one of those that are ``taken``. What a user's column holds is not lost."""
+    free = []
+    for name in names:
+        while name in taken:
+            name = f"_{name}"
+        free.append(name)
+    return free

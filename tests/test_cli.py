@@ -116,6 +116,17 @@ def test_similar_as_json_and_csv_by_row_and_by_file(shop):
     assert all(row["price"] < 20 for row in json.loads(few.stdout))
 
 
+def test_columns_with_our_names_are_not_lost(shop_copy):
+    with sqlite3.connect(shop_copy / "shop.db") as conn:
+        conn.execute("alter table products add _score text default 'own'")
+    asked = ("similar", shop_copy / "shop.db", "products", 1, "-k", 2, "--format")
+    of_json = json.loads(run(*asked, "json").stdout)
+    of_csv = list(csv.DictReader(io.StringIO(run(*asked, "csv").stdout)))
+    for rows in (of_json, of_csv):
+        assert [(row["_score"], int(row["_rank"])) for row in rows] == [("own", 1), ("own", 2)]
+        assert all(0 < float(row["__score"]) <= 1 for row in rows)
+
+
 def test_json_has_no_infinite_numbers(shop_copy):
     with sqlite3.connect(shop_copy / "shop.db") as conn:
         conn.execute("update products set price = 9e999")

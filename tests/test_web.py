@@ -121,6 +121,17 @@ async def test_json(ds):
     assert thumbnail.headers["content-type"] == "image/jpeg"
 
 
+async def test_columns_with_our_names_are_not_lost(shop_copy):
+    with sqlite3.connect(shop_copy / "shop.db") as conn:
+        for name in ("_rank", "_thumbnail", "__rank"):
+            conn.execute(f"alter table products add {name} text default 'own {name}'")
+    ds = Datasette([str(shop_copy / "shop.db")])
+    (row,) = (await ds.client.get(f"{PAGE}.json?_similar=1&_size=1")).json()["rows"]
+    assert [row[name] for name in ("_rank", "__rank", "___rank")] == ["own _rank", "own __rank", 1]
+    assert row["_thumbnail"] == "own _thumbnail" and row["__thumbnail"].startswith("http://")
+    assert 0 < row["_score"] <= 1
+
+
 async def test_json_is_not_truncated_when_all_are_there(ds):
     data = (await ds.client.get(f"{PAGE}.json?_similar=1&_size=23")).json()
     assert len(data["rows"]) == 23 and not data["truncated"]

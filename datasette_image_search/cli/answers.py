@@ -14,7 +14,7 @@ import click
 from .. import catalog
 from ..collection import Collection, Match, as_text, finite, picture_vector
 from ..errors import ImageSearchError, SourceError, UsageError
-from ..wording import visible
+from ..wording import free_names, visible
 
 _WIDEST_CELL = 40
 
@@ -83,7 +83,7 @@ def show(answer: Answer, style: str) -> None:
         click.echo("\n".join(_in_json(line) for line in text.split("\n")))
     elif style == "csv":
         buffer = io.StringIO()
-        names = (*_columns(answer), "_rank", "_score", "_distance")
+        names = (*_columns(answer), *_figure_names(answer))
         writer = csv.DictWriter(buffer, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(_records(answer))
@@ -116,14 +116,17 @@ def _columns(answer: Answer) -> tuple[str, ...]:
     return hidden + answer.columns
 
 
+def _figure_names(answer: Answer) -> list[str]:
+    return free_names(("_rank", "_score", "_distance"), _columns(answer))
+
+
 def _records(answer: Answer) -> list[dict]:
+    names = _figure_names(answer)
     return [
         {
             **dict(zip(answer.keys, match.key, strict=True)),
             **dict(zip(answer.columns, map(_plain, row), strict=True)),
-            "_rank": match.rank,
-            "_score": match.score,
-            "_distance": match.distance,
+            **dict(zip(names, (match.rank, match.score, match.distance), strict=True)),
         }
         for match, row in zip(answer.matches, answer.rows, strict=True)
     ]

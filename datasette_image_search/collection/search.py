@@ -13,6 +13,7 @@ from .. import catalog
 from ..catalog import CollectionRecord, Rows
 from ..errors import NotFound, SidecarError, UsageError
 from ..vector_index import EmptySidecar, Identity, Neighbours, compare
+from ..wording import free_names
 from .opened import looked_up, opened_sidecar
 
 DEFAULT_K = 10
@@ -39,14 +40,9 @@ class Match:
 
 
 def figure_names(keys: tuple[str, ...]) -> list[str]:
-    """What rank, score and distance are called in a match: as that, or after a ``_`` where
-    a column of the key has the name. Without its key a match would be of no use."""
-    names = []
-    for name in ("rank", "score", "distance"):
-        while name in keys:
-            name = f"_{name}"
-        names.append(name)
-    return names
+    """What rank, score and distance are called in a match. Without its key a match would be
+    of no use."""
+    return free_names(("rank", "score", "distance"), keys)
 
 
 def identity_of(record: CollectionRecord) -> Identity:

@@ -9,6 +9,7 @@ from functools import cached_property
 from datasette.utils import remove_infinites
 
 from ..errors import NotFound
+from ..wording import free_names
 from . import filters, links, permissions, search, sql_query, uploads, versions
 from .filters import Conditions
 from .settings import Settings, megabytes
@@ -130,12 +131,15 @@ def as_json(place: Place, question: Question, found: Found) -> dict:
 
 def _json_row(place: Place, row: search.Row) -> dict:
     thumbnail = place.thumbnail(row)
-    return {
-        **dict(zip(row.values, remove_infinites(row.values.values()))),  # no JSON has them
+    ours = {
         "_rank": row.match.rank,
         "_score": row.match.score,
         "_distance": row.match.distance,
         "_thumbnail": thumbnail and place.origin + thumbnail,
+    }
+    return {
+        **dict(zip(row.values, remove_infinites(row.values.values()))),  # no JSON has them
+        **dict(zip(free_names(ours, row.values), ours.values())),
     }
 
 
