@@ -140,9 +140,9 @@ def network_alone(model: str, count: int) -> float:
     batch = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     network.embed(batch)
     began = time.perf_counter()
-    for _ in range(count // size):
+    for _ in range(batches := max(1, count // size)):
         network.embed(batch)
-    return (time.perf_counter() - began) * count / (count // size * size)
+    return (time.perf_counter() - began) * count / (batches * size)
 
 
 def torch_network():
@@ -165,9 +165,9 @@ def network_in_torch(count: int) -> float:
     with torch.inference_mode():
         network(batch)
         began = time.perf_counter()
-        for _ in range(count // 16):
+        for _ in range(batches := max(1, count // 16)):
             network(batch)
-        return (time.perf_counter() - began) * count / (count // 16 * 16)
+        return (time.perf_counter() - began) * count / (batches * 16)
 
 
 class Apart:

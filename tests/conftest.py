@@ -61,6 +61,18 @@ def seeded_weights(name: str, home: Path) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def environment_of_before():
+    """`embed`, run in this process, tells OpenMP what servers started later are not to hear."""
+    name = "OMP_WAIT_POLICY"
+    before = os.environ.get(name)
+    yield
+    if before is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = before
+
+
 @pytest.fixture(scope="session")
 def torch_home(tmp_path_factory):
     """torch's cache with resnet18 from a fixed seed: the real loading code runs on it."""

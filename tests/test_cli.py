@@ -7,6 +7,7 @@ import ctypes
 import io
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -61,9 +62,12 @@ def test_from_a_folder_to_matches(shop_copy, tmp_path, torch_home):
     assert (state["collection"], state["vectors"], state["problem"]) == ("photos", 24, None)
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="of glibc alone")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux") or not hasattr(ctypes.CDLL(None), "mallopt"),
+    reason="of glibc alone",
+)
 def test_embed_keeps_the_memory_that_its_batches_free(shop_copy):
-    """A fetch from the system costs a page fault for every 4 KB, 10,240 a block here."""
+    """What is fetched from the system anew costs a fault for every page."""
     code = """if True:
         import resource, sys, threading
         from datasette_image_search.cli import image_search
@@ -72,7 +76,8 @@ def test_embed_keeps_the_memory_that_its_batches_free(shop_copy):
             for first in (True, False):
                 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
                 for _ in range(5):
-                    b"x" * (40 * 2**20)
+                    blocks = [b"x" * (20 * 2**20) for _ in range(3)]
+                    del blocks
             print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
         if len(sys.argv) > 1:
@@ -86,22 +91,22 @@ def test_embed_keeps_the_memory_that_its_batches_free(shop_copy):
         command = [sys.executable, "-c", code, *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         said.append(done.stdout.splitlines())
-    assert int(said[0][-1]) > 40_000
     assert said[1][0] == "0 embedded, 0 reused, 0 removed, 0 failed."
-    assert int(said[1][-1]) < 1_000
+    assert int(said[1][-1]) < int(said[0][-1]) / 10
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have another OpenMP")
-@pytest.mark.parametrize(("own", "found"), [(None, "PASSIVE"), ("active", "ACTIVE")])
-def test_embed_leaves_the_processor_to_decoders_while_it_waits(shop_copy, own, found):
+@pytest.mark.parametrize(("own", "spins"), [(None, {"0"}), ("active", set())])
+def test_embed_leaves_the_processor_to_decoders_while_it_waits(shop_copy, own, spins):
     command = [sys.executable, "-m", "datasette", "image-search", "embed", "--replace"]
     command += [str(shop_copy / "shop.db"), "products", "--model", "mini", "--column", "picture"]
     env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     env |= {"OMP_WAIT_POLICY": own} if own else {}
-    env["OMP_DISPLAY_ENV"] = "true"
+    env["OMP_DISPLAY_ENV"] = "verbose"  # torch's and faiss's OpenMP say so each
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
     assert "24 embedded, 0 reused, 0 removed, 0 failed." in done.stdout
-    assert f"OMP_WAIT_POLICY = '{found}'" in done.stderr
+    found = set(re.findall(r"GOMP_SPINCOUNT = '(\d+)'", done.stderr))
+    assert found == spins if spins else found and "0" not in found, done.stderr
 
 
 def test_similar_as_json_and_csv_by_row_and_by_file(shop):

@@ -100,12 +100,14 @@ def embed(database, table, no_thumbnails, **options):
 
         datasette image-search embed shop.db products --column picture
     """
+    from .batches import prepare_for_batches
+
+    prepare_for_batches()  # before the next lines: faiss asks as torch does
+
     from ..collection import EmbedOptions
     from ..collection import embed as embed_table
-    from .batches import prepare_for_batches
     from .progress import Bar
 
-    prepare_for_batches()
     chosen = EmbedOptions(thumbnails=not no_thumbnails, **options)
     with Bar("Embedding") as bar:
         summary = embed_table(

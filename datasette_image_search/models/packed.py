@@ -12,47 +12,19 @@ import torch
 
 
 def pack(network: torch.nn.Module) -> None:
-    """Make a network on a CPU faster at batches of one shape, that of the first it is given."""
-    if not _is_possible():
-        return
-    for module in list(network.modules()):
-        for name, layer in list(module.named_children()):
-            if _is_plain(layer):
-                setattr(module, name, PackedConvolution(layer))
+    """Make a network on a CPU faster at batches of one shape, that of the first it is given.
 
-
-class PackedConvolution(torch.nn.Module):
-    """A Conv2d that keeps its weights in oneDNN's order too: N×C×H×W → N×C'×H'×W'.
-
-    The order suits one shape of input, and can be ten times slower than none at others.
+    Its weights must not change any more.
     """
-
-    def __init__(self, layer: torch.nn.Conv2d):
-        super().__init__()
-        self.plain = layer
-        self._geometry = [list(pair) for pair in (layer.padding, layer.stride, layer.dilation)]
-        self._packed: tuple | None = None  # the shape, and the weights in the order for it
-
-    @property
-    def weight(self) -> torch.Tensor:
-        return self.plain.weight
-
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        weight, bias = self.plain.weight, self.plain.bias
-        maps = maps.to(weight.dtype)  # as autocast does for the operators it knows
-        if self._packed is None:
-            reorder = torch._C._nn.mkldnn_reorder_conv2d_weight
-            packed = reorder(weight.to_mkldnn(), *self._geometry, 1, list(maps.shape))
-            self._packed = maps.shape, packed
-        shape, packed = self._packed
-        if maps.shape != shape:
-            return self.plain(maps)
-        convolve = torch.ops.mkldnn._convolution_pointwise
-        return convolve(maps, packed, bias, *self._geometry, 1, "none", [], "")
+    if not can_pack():
+        return
+    for layer in network.modules():
+        if _is_plain(layer):
+            layer.__class__ = PackedConvolution  # with all that it has
 
 
-def _is_possible() -> bool:
-    # Names with an underscore may go with a version of torch: then nothing is packed.
+def can_pack() -> bool:
+    """Names with an underscore may go with a version of torch: then nothing is packed."""
     return torch.backends.mkldnn.is_available() and all(
         hasattr(place, name)
         for place, name in (
@@ -69,3 +41,35 @@ def _is_plain(layer: torch.nn.Module) -> bool:
         and layer.padding_mode == "zeros"
         and not isinstance(layer.padding, str)
     )
+
+
+class PackedConvolution(torch.nn.Conv2d):
+    """A Conv2d that has its weights twice, also in the order in which oneDNN reads them.
+
+    That order suits one shape of input, and can be ten times slower than none at others.
+    """
+
+    _packed: tuple | None = None  # a shape, and the weights in the order for it
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        if self._packed is None:
+            self._packed = self._pack(maps.shape)
+        shape, weight = self._packed
+        if maps.shape != shape:
+            return super().forward(maps)
+        convolve = torch.ops.mkldnn._convolution_pointwise
+        maps = maps.to(weight.dtype)  # as autocast does for the operators it knows
+        return convolve(maps, weight, self.bias, *self._geometry(), 1, "none", [], "")
+
+    def _pack(self, shape: torch.Size) -> tuple:
+        reorder = torch._C._nn.mkldnn_reorder_conv2d_weight
+        try:
+            return shape, reorder(self.weight.to_mkldnn(), *self._geometry(), 1, list(shape))
+        except (RuntimeError, TypeError):  # not in this precision, on this processor
+            return None, None
+
+    def _geometry(self) -> list[list[int]]:
+        return [list(pair) for pair in (self.padding, self.stride, self.dilation)]
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_packed": None}  # what is packed cannot be copied
