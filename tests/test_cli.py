@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import sqlite_utils
 from click.testing import CliRunner
@@ -20,6 +21,7 @@ from conftest import draw
 from datasette_image_search import catalog
 from datasette_image_search.cli import image_search
 from datasette_image_search.collection import Collection
+from datasette_image_search.collection.evaluation import _error
 
 
 def run(*arguments, code=0):
@@ -184,6 +186,23 @@ def test_evaluate_measures_what_is_known(shop):
     )  # fmt: skip
     found = json.loads(few.output)
     assert (found["queries"], found["gallery"], found["k"]) == (6, 21, 3)
+    assert found["p_at_1_error"] is None  # of one label
+
+
+def test_the_error_of_p_at_1_is_that_of_drawing_labels_anew(shop):
+    said = run("evaluate", shop / "shop.db", "products", "--label", "category").output
+    assert re.search(r"\n  P@1        \d\.\d{3} ± \d\.\d{3} \(standard error, by label\)\n", said)
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(60), random.integers(1, 9, 60))
+    hits = (random.random(len(labels)) < random.beta(2, 1, 60)[labels]).astype(float)
+    of_label = [hits[labels == label] for label in range(60)]
+    drawn = [
+        np.concatenate([of_label[label] for label in random.integers(0, 60, 60)]).mean()
+        for _ in range(3000)
+    ]
+    error = _error(hits.tolist(), labels.tolist())
+    assert error == pytest.approx(np.std(drawn), rel=0.06)
+    assert error > 1.3 * np.sqrt(hits.mean() * (1 - hits.mean()) / len(hits))
 
 
 def test_index_builds_again_from_the_vectors_at_hand(shop_copy):

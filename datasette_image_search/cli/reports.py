@@ -96,7 +96,9 @@ def evaluation(database, table, label, queries, gallery, k, as_json) -> None:
         f"{record.name} by {record.model}: {found.queries:,} queries with {found.labels} labels "
         f"of {label!r}, among {found.gallery:,} rows"
     )
-    _say(f"  P@1        {found.p_at_1:.3f}")
+    error = found.p_at_1_error
+    about = "" if error is None else f" ± {error:.3f} (standard error, by label)"
+    _say(f"  P@1        {found.p_at_1:.3f}{about}")
     _say(f"  P@10       {found.p_at_10:.3f}")
     _say(f"  mAP@10     {found.map_at_10:.3f}")
     _say(f"  recall@{k:<3} {found.recall_at_k:.3f}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import asdict, dataclass
 
@@ -23,6 +24,9 @@ class Evaluation:
                               min(10, relevant rows there are)
     ``recall_at_k``           share of the relevant rows that are among the first k
     (Manning, Raghavan, Schütze: Introduction to Information Retrieval, chapter 8)
+
+    ``p_at_1_error`` is the standard error of ``p_at_1``: see :func:`_error`. None where
+    there is but one label.
     """
 
     queries: int
@@ -33,6 +37,7 @@ class Evaluation:
     p_at_10: float
     map_at_10: float
     recall_at_k: float
+    p_at_1_error: float | None
 
     def as_dict(self) -> dict:
         return asdict(self)
@@ -82,7 +87,9 @@ def evaluate(
             hits = np.array([among[other] == own for other in others], float)
             figures.append(_figures(hits, relevant, k))
     means = np.mean(figures, axis=0).round(4).tolist()
-    return Evaluation(len(figures), len(among), len({own for _, own, _ in results}), k, *means)
+    labels = [own for _, own, _ in results]
+    error = _error([first for first, *_ in figures], labels)
+    return Evaluation(len(figures), len(among), len(set(labels)), k, *means, error)
 
 
 def _figures(hits: np.ndarray, relevant: int, k: int) -> tuple[float, float, float, float]:
@@ -91,3 +98,20 @@ def _figures(hits: np.ndarray, relevant: int, k: int) -> tuple[float, float, flo
     precision = np.cumsum(ten) / np.arange(1, len(ten) + 1)
     average = (precision * ten).sum() / min(10, relevant)
     return float(hits[:1].sum()), ten.sum() / 10, average, hits[:k].sum() / relevant
+
+
+def _error(values: list[float], labels: list) -> float | None:
+    """How far the mean would be from itself, had other labels been there (a deviation).
+
+    Pictures of one label tend to be found or missed together, so that the labels count,
+    not the pictures. (The ratio estimate for clusters: Cochran, Sampling Techniques, 1977,
+    chapter 9A.)
+    """
+    mean = sum(values) / len(values)
+    off: Counter = Counter()
+    for value, label in zip(values, labels, strict=True):
+        off[label] += value - mean
+    if len(off) < 2:
+        return None
+    spread = sum(one**2 for one in off.values()) * len(off) / (len(off) - 1)
+    return round(math.sqrt(spread) / len(values), 4)
