@@ -53,20 +53,25 @@ class PackedConvolution(torch.nn.Conv2d):
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         if self._packed is None:
-            self._packed = self._pack(maps.shape)
+            self._packed = self._pack(maps)
         shape, weight = self._packed
         if maps.shape != shape:
             return super().forward(maps)
-        convolve = torch.ops.mkldnn._convolution_pointwise
-        maps = maps.to(weight.dtype)  # as autocast does for the operators it knows
-        return convolve(maps, weight, self.bias, *self._geometry(), 1, "none", [], "")
+        return self._convolve(maps, weight)
 
-    def _pack(self, shape: torch.Size) -> tuple:
+    def _pack(self, maps: torch.Tensor) -> tuple:
         reorder = torch._C._nn.mkldnn_reorder_conv2d_weight
         try:
-            return shape, reorder(self.weight.to_mkldnn(), *self._geometry(), 1, list(shape))
-        except (RuntimeError, TypeError):  # not in this precision, on this processor
+            weight = reorder(self.weight.to_mkldnn(), *self._geometry(), 1, list(maps.shape))
+            self._convolve(maps, weight)
+        except (RuntimeError, TypeError):  # not in this precision on this processor, say
             return None, None
+        return maps.shape, weight
+
+    def _convolve(self, maps: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        maps = maps.to(weight.dtype)  # as autocast does for the operators it knows
+        convolve = torch.ops.mkldnn._convolution_pointwise
+        return convolve(maps, weight, self.bias, *self._geometry(), 1, "none", [], "")
 
     def _geometry(self) -> list[list[int]]:
         return [list(pair) for pair in (self.padding, self.stride, self.dilation)]
