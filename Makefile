@@ -53,14 +53,17 @@ lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
-# Three runs: learning, then with larger pictures and harder views of them, then where to look.
+# Four runs: learning, then with larger pictures and harder views of them, then where to look,
+# then with more left out.
 mini: $(VENV)/ready
 	$(VENV)/bin/python training/train.py --pictures $(PICTURES) --name first \
 	    --epochs 48 --cooldown 35 --large 14
 	$(VENV)/bin/python training/train.py --pictures $(PICTURES) --name second --start first \
 	    --epochs 30 --cooldown 24 --rate 0.0015 $(HARDER)
-	$(VENV)/bin/python training/train.py --pictures $(PICTURES) --start second \
+	$(VENV)/bin/python training/train.py --pictures $(PICTURES) --name third --start second \
 	    --epochs 40 --cooldown 38 --rate 0.0012 $(HARDER) --attend --tint 0.08 --drop 0.2
+	$(VENV)/bin/python training/train.py --pictures $(PICTURES) --start third \
+	    --epochs 50 --cooldown 48 --rate 0.0014 $(HARDER) --attend --tint 0.12 --drop 0.3 --keep 0.3
 
 torture: torture-0.65 torture-1.0
 

@@ -51,6 +51,12 @@ def arguments():
     add("--weights", type=Path, default=mini.WEIGHTS_FILE, help="file to write at the end")
     add("--name", default="mini", help="name of the run; the same name resumes it")
     add("--start", help="name of an earlier run, whose averaged weights this one starts from")
+    add(
+        "--keep",
+        type=float,
+        default=0.0,
+        help="share of that earlier run's weights in the ones that are written",
+    )
     add("--epochs", type=int, default=90)
     add(
         "--cooldown",
@@ -251,9 +257,28 @@ class Run:
     def write(self, file):
         """The averaged network, with its last layer fitted, as the file that ships."""
         labels = self.labels[self.rows].numpy()
-        network = finished(self.average, self.tested, self.rows, labels, self.device)
+        network = finished(self.mixed(), self.tested, self.rows, labels, self.device)
         store(network, file)
         print(f"wrote {file} ({file.stat().st_size / 1e6:.2f} MB)")
+
+    def mixed(self):
+        """The averaged network, on its way back to where the run started by a `keep` of it.
+
+        Between two minima of one valley is a wider one (Izmailov et al., 2018).
+        """
+        if not self.options.keep:
+            return self.average
+        start = self.options.work / f"{self.options.start}.pt"
+        theirs = torch.load(start, map_location=self.device, weights_only=True)["average"]
+        weights = {
+            name: value.lerp(theirs[name], self.options.keep)
+            if value.is_floating_point()
+            else value
+            for name, value in self.average.state_dict().items()
+        }
+        network = Learner(len(self.pictures.labels()[0])).to(self.device)
+        network.load_state_dict(weights)
+        return network
 
     def pictures_with_all_kinds(self):
         return read_tables(self.options.pictures) if self.options.hide else self.pictures
