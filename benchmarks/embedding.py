@@ -11,7 +11,8 @@ lists of 16. (`pip install --target FOLDER --no-deps img2vec_pytorch`, FOLDER in
 
 "Network alone" is the network in its own batches on pictures in memory: the most that any
 pipeline around it can reach. "In plain torch" is the same without what the plugin does for
-its speed beside precision, memory format and batches. An `embed` is measured from its call
+its speed beside precision, memory format and batches (batch norms folded into convolutions,
+memory that is kept). An `embed` is measured from its call
 to its end, the network's loading included; "going" is its speed after the first quarter of
 the pictures. The last lines set `mini` beside `resnet50`; without thumbnails it is the way
 from files to vectors.
@@ -138,15 +139,14 @@ def network_alone(model: str, count: int) -> float:
     size = network.batch_size
     shape = (size, entry.input_size, entry.input_size, 3)
     batch = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    network.embed(batch)
-    began = time.perf_counter()
-    for _ in range(batches := max(1, count // size)):
-        network.embed(batch)
-    return (time.perf_counter() - began) * count / (batches * size)
+    return repeated(lambda: network.embed(batch), size, count)
 
 
 def torch_network():
-    """torchvision's ResNet-50 without its classifier, in bf16 and channels-last."""
+    """torchvision's ResNet-50 without its classifier, in bf16 and channels-last.
+
+    Its batch norms are not folded into its convolutions, as ours are.
+    """
     import torch
     import torchvision
 
@@ -163,11 +163,17 @@ def network_in_torch(count: int) -> float:
     batch = torch.rand(16, 3, 224, 224, dtype=torch.bfloat16)
     batch = batch.contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
-        network(batch)
-        began = time.perf_counter()
-        for _ in range(batches := max(1, count // 16)):
-            network(batch)
-        return (time.perf_counter() - began) * count / (batches * 16)
+        return repeated(lambda: network(batch), 16, count)
+
+
+def repeated(run, size: int, count: int) -> float:
+    """Seconds that ``run``, of ``size`` pictures, takes for ``count``, once it is warm."""
+    run()
+    batches = max(1, count // size)
+    began = time.perf_counter()
+    for _ in range(batches):
+        run()
+    return (time.perf_counter() - began) * count / (batches * size)
 
 
 class Apart:

@@ -74,10 +74,9 @@ def main():
         )
     print()
     for name, found in results.items():
-        shown = (
-            f"P@1 {found['p_at_1']:.3f} ± {found['p_at_1_error']:.3f}  P@10 {found['p_at_10']:.3f}"
-        )
-        print(f"{shown}  mAP@10 {found['map_at_10']:.3f}  {name} ({found['queries']} asked)")
+        first = f"P@1 {found['p_at_1']:.3f} ± {found['p_at_1_error']:.3f}"
+        ten = f"P@10 {found['p_at_10']:.3f}  mAP@10 {found['map_at_10']:.3f}"
+        print(f"{first}  {ten}  {name} ({found['queries']} asked)")
 
 
 def command(*words) -> str:

@@ -1,6 +1,7 @@
 """Train `mini` from scratch and write its weights: `python training/train.py --help`."""
 
 import argparse
+import copy
 import json
 import sys
 import time
@@ -237,12 +238,7 @@ class Run:
     def follow(self):
         """Move the average towards the weights; early on it follows closely."""
         past = min(self.options.average, self.step / (self.step + 20))
-        mine = self.average.state_dict()
-        for name, value in self.learner.state_dict().items():
-            if value.is_floating_point():
-                mine[name].lerp_(value, 1 - past)
-            else:
-                mine[name].copy_(value)
+        move(self.average, self.learner.state_dict(), 1 - past)
 
     def measure(self):
         """Print the averaged network's figures on the validation part."""
@@ -269,19 +265,24 @@ class Run:
         if not self.options.keep:
             return self.average
         start = self.options.work / f"{self.options.start}.pt"
-        theirs = torch.load(start, map_location=self.device, weights_only=True)["average"]
-        weights = {
-            name: value.lerp(theirs[name], self.options.keep)
-            if value.is_floating_point()
-            else value
-            for name, value in self.average.state_dict().items()
-        }
-        network = Learner(len(self.pictures.labels()[0])).to(self.device)
-        network.load_state_dict(weights)
+        kept = torch.load(start, map_location=self.device, weights_only=True)
+        network = copy.deepcopy(self.average)
+        move(network, kept["average"], self.options.keep)
         return network
 
     def pictures_with_all_kinds(self):
         return read_tables(self.options.pictures) if self.options.hide else self.pictures
+
+
+@torch.no_grad()
+def move(network, weights, share):
+    """Move a network's weights by a `share` of the way to others, in place."""
+    mine = network.state_dict()
+    for name, value in weights.items():
+        if value.is_floating_point():
+            mine[name].lerp_(value, share)
+        else:
+            mine[name].copy_(value)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ def keep_freed_memory() -> None:
     """What this process frees is kept for what it needs next.
 
     A network frees each layer's maps when the next has been computed. glibc gives such
-    blocks back to the system and fetches as many anew, one page fault for every page:
-    with ResNet-50 in batches a sixth of the time. Other C libraries are left as they are.
+    blocks back to the system and fetches as many anew, with a fault for every page. Other
+    C libraries are left as they are.
     """
     if not sys.platform.startswith("linux"):
         return

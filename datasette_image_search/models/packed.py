@@ -1,7 +1,7 @@
 """Convolutions whose weights lie ready for the processor.
 
 On a CPU, oneDNN reads a convolution's weights in an order of its own, and torch puts them
-into that order at every call: with ResNet-50 a quarter of the time that one picture takes.
+into that order at every call, which one picture alone has to pay for.
 Here it is done once, by the operators that torch's own compiler uses when it freezes a
 network (``torch/_inductor/fx_passes/mkldnn_fusion.py``).
 """
