@@ -30,7 +30,7 @@ from datasette_image_search.collection import (
     status,
 )
 from datasette_image_search.errors import DecoderError, PictureError
-from datasette_image_search.pictures import Geometry, decoders, worker
+from datasette_image_search.pictures import Geometry, decoder, worker
 from datasette_image_search.pictures.decoders import Decoders
 
 ROOT = Path(__file__).parents[1]
@@ -233,7 +233,7 @@ SMALL = answer(worker.THUMBNAIL, 0, 0, 3) + b"\xff\xd8\xff"
     ],
 )
 def test_nonsense_is_not_believed(monkeypatch, tmp_path, said):
-    monkeypatch.setattr(decoders, "_CODE", impostor(tmp_path, said, len(GOOD)))
+    monkeypatch.setattr(decoder, "_CODE", impostor(tmp_path, said, len(GOOD)))
     with Decoders(1) as pool:
         assert refusal(pool, GOOD) == CRASHED
         assert len(pool._all) == 0
@@ -248,7 +248,7 @@ def test_pixels_are_shown_before_the_thumbnail_is_made(pool):
 
 def test_a_decoder_that_crashes_over_the_thumbnail(monkeypatch, tmp_path):
     """What was shown is then worth nothing: the picture fails."""
-    monkeypatch.setattr(decoders, "_CODE", impostor(tmp_path, DECODED, len(GOOD)))
+    monkeypatch.setattr(decoder, "_CODE", impostor(tmp_path, DECODED, len(GOOD)))
     seen = []
     with Decoders(1) as pool:
         assert refusal(pool, GOOD, seen=seen.append) == CRASHED
@@ -257,7 +257,7 @@ def test_a_decoder_that_crashes_over_the_thumbnail(monkeypatch, tmp_path):
 
 def test_a_thumbnail_that_is_refused_costs_one_picture_and_no_decoder(monkeypatch, tmp_path):
     said = [DECODED + answer(worker.REFUSED, 0, 0, 4) + b"bad.", DECODED + SMALL]
-    monkeypatch.setattr(decoders, "_CODE", impostor(tmp_path, said, len(GOOD)))
+    monkeypatch.setattr(decoder, "_CODE", impostor(tmp_path, said, len(GOOD)))
     with Decoders(1) as pool:
         assert refusal(pool, GOOD) == "bad."
         before = set(pool._all)
@@ -268,7 +268,7 @@ def test_a_thumbnail_that_is_refused_costs_one_picture_and_no_decoder(monkeypatc
 def test_the_vector_is_of_the_pixels_of_the_last_try(shop, monkeypatch, tmp_path):
     """A decoder that has answered once shows other pixels and crashes; the next one is asked."""
     white = answer(worker.PREPARED, 1, 1, 0) + b"\xff" * len(PIXELS)
-    monkeypatch.setattr(decoders, "_CODE", impostor(tmp_path, [DECODED + SMALL, white], len(GOOD)))
+    monkeypatch.setattr(decoder, "_CODE", impostor(tmp_path, [DECODED + SMALL, white], len(GOOD)))
     record = Collection.open(catalog.connect(shop / "shop.db"), "products").record
     with Decoders(1) as pool:
         monkeypatch.setattr(query_pictures, "_decoders", lambda: pool)
@@ -279,7 +279,7 @@ def test_the_vector_is_of_the_pixels_of_the_last_try(shop, monkeypatch, tmp_path
 def test_a_format_that_there_is_not_is_not_believed(monkeypatch, tmp_path):
     said = answer(worker.HEADED, 1, 1, 4) + b"evil"
     path = tmp_path.resolve() / "x"
-    monkeypatch.setattr(decoders, "_CODE", impostor(tmp_path, said, len(bytes(path))))
+    monkeypatch.setattr(decoder, "_CODE", impostor(tmp_path, said, len(bytes(path))))
     with Decoders(1) as pool, pytest.raises(PictureError, match=CRASHED):
         pool.read_header(path)
 
@@ -303,7 +303,7 @@ def impostor(folder: Path, said: bytes | list[bytes], asked: int) -> str:
 
 def test_decoders_that_do_not_start(monkeypatch):
     for code in ("import nothing_of_the_kind", "print('ready?')"):
-        monkeypatch.setattr(decoders, "_CODE", code)
+        monkeypatch.setattr(decoder, "_CODE", code)
         with Decoders(1) as pool, pytest.raises(DecoderError) as caught:
             pool.prepare(GOOD, SQUASH)
         assert is_plain(str(caught.value))
@@ -451,7 +451,7 @@ def test_embedding_goes_on(shop, shop_copy, monkeypatch, name, seconds, words):
 
 
 def test_without_decoders_nothing_is_embedded_and_no_row_is_blamed(shop_copy, monkeypatch):
-    monkeypatch.setattr(decoders, "_CODE", "raise SystemExit(1)")
+    monkeypatch.setattr(decoder, "_CODE", "raise SystemExit(1)")
     with pytest.raises(DecoderError):
         embed(shop_copy / "shop.db", "products", EmbedOptions(model="resnet18", collection="x"))
     states = status(catalog.connect(shop_copy / "shop.db"))

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Protocol
 
-
-class Killable(Protocol):
-    def kill(self) -> None: ...
+from .decoder import Decoder
 
 
 class Watch:
     """Kills those that take too long: one thread, that sleeps until one may be due."""
 
     def __init__(self):
-        self._due: dict[Killable, float] = {}
+        self._due: dict[Decoder, float] = {}
         self._changed = threading.Condition()
         self._wakes = float("inf")
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def begin(self, decoder: Killable, seconds: float) -> None:
+    def begin(self, decoder: Decoder, seconds: float) -> None:
         with self._changed:
             due = self._due[decoder] = time.monotonic() + seconds
             if self._thread is None:
@@ -32,7 +29,7 @@ class Watch:
             elif due < self._wakes:
                 self._changed.notify()
 
-    def end(self, decoder: Killable) -> bool:
+    def end(self, decoder: Decoder) -> bool:
         """Was it too late, and has it been killed?"""
         with self._changed:
             return self._due.pop(decoder, None) is None

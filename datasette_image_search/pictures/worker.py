@@ -1,7 +1,7 @@
 """One decoder: a process that is sent pictures, and sends back what a model sees of them.
 
 What it decodes may crash it, hang it or take it over: it is told nothing but the bytes,
-and what it answers is believed no further than a picture's own (see :mod:`.decoders`).
+and what it answers is believed no further than a picture's own (see :mod:`.decoder`).
 It imports as little as it can, starts in a tenth of a second, and ends with its stdin.
 
 A request is :data:`REQUEST` and a payload: a picture's bytes, or a path. An answer is
