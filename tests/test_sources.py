@@ -678,6 +678,29 @@ def test_a_server_that_never_answers_a_greeting_is_left_in_time(web, monkeypatch
             assert refusal(web, url) == f"{url} was not read within 0.3 seconds."
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="fills a queue as Linux has it")
+def test_an_address_where_nobody_answers_does_not_use_up_the_time_of_the_next(
+    web, server, monkeypatch
+):
+    look_up = socket.getaddrinfo
+
+    def two_addresses(host, port, **options):
+        return look_up("127.0.0.2", port, **options) + look_up("127.0.0.1", port, **options)
+
+    monkeypatch.setattr(urls.socket, "getaddrinfo", two_addresses)
+    monkeypatch.setattr(urls, "ADDRESS_SECONDS", 0.3)
+    with socket.socket() as dead, contextlib.ExitStack() as waiting:
+        dead.bind(("127.0.0.2", server.server_port))
+        dead.listen(0)
+        for _ in range(4):  # more than its queue holds: who comes now hears nothing
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(dead.getsockname())
+        start = time.monotonic()
+        assert web.fetch(f"http://two.example:{server.server_port}/a.png").data == b"picture"
+        assert 0.3 <= time.monotonic() - start < 5
+
+
 # -- asked again ----------------------------------------------------------------------
 
 

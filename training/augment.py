@@ -18,17 +18,19 @@ def uniform(count, low, high, generator, device):
     return torch.empty(count, device=device).uniform_(low, high, generator=generator)
 
 
-def warp(pictures, size, generator, smallest, turn):
+def warp(pictures, size, generator, smallest, turn, largest=1.0):
     """Crop, stretch, flip and rotate, in one bilinear sampling.
 
-    N×3×H×W → N×3×size×size. The crop's area is `smallest` to 1 of the picture, its
-    shape 3:4 to 4:3 (as in Szegedy et al., 2014), the turn up to `turn` degrees.
+    N×3×H×W → N×3×size×size. The crop's area is `smallest` to `largest` of the picture
+    (above 1 more than the picture is shown), its shape 3:4 to 4:3 (as in Szegedy et al.,
+    2014), the turn up to `turn` degrees.
     """
     count, device = len(pictures), pictures.device
-    area = uniform(count, smallest, 1, generator, device)
+    area = uniform(count, smallest, largest, generator, device)
     shape = torch.exp(uniform(count, math.log(3 / 4), math.log(4 / 3), generator, device))
-    width = (area * shape).sqrt().clamp(max=1)
-    height = (area / shape).sqrt().clamp(max=1)
+    longest = max(1.0, largest) ** 0.5
+    width = (area * shape).sqrt().clamp(max=longest)
+    height = (area / shape).sqrt().clamp(max=longest)
     x = uniform(count, -1, 1, generator, device) * (1 - width)
     y = uniform(count, -1, 1, generator, device) * (1 - height)
     angle = uniform(count, -1, 1, generator, device) * math.radians(turn)
@@ -100,9 +102,9 @@ def spoil(pictures, generator, share=0.25):
     return pictures
 
 
-def view(pictures, size, generator, smallest=0.25, turn=20.0, tint=0.0):
+def view(pictures, size, generator, smallest=0.25, turn=20.0, tint=0.0, largest=1.0):
     """One random view of each picture: N×3×H×W in 0..1 → N×3×size×size in 0..1."""
-    warped = warp(pictures, size, generator, smallest, turn)
+    warped = warp(pictures, size, generator, smallest, turn, largest)
     return spoil(recolour(warped, generator, tint), generator)
 
 

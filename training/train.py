@@ -81,6 +81,7 @@ def arguments():
     add("--instance", type=float, default=0.3, help="weight of the instance loss")
     add("--mix", type=float, default=0.4, help="share of steps with CutMix")
     add("--smallest", type=float, default=0.25, help="area of the smallest crop")
+    add("--largest", type=float, default=1.0, help="area of the largest (above 1: a margin)")
     add("--turn", type=float, default=20.0, help="largest turn, in degrees")
     add("--tint", type=float, default=0.0, help="deviation of the light's colours")
     add("--drop", type=float, default=0.0, help="share of the features left out")
@@ -202,7 +203,7 @@ class Run:
         # channels first in memory too: the warp is faster so
         pictures = pixels.permute(0, 3, 1, 2).contiguous().float().div_(255)
         labels = self.labels[rows].to(self.device)
-        how = options.smallest, options.turn, options.tint
+        how = options.smallest, options.turn, options.tint, options.largest
         clean = view(pictures, size, generator, *how)
         other = view(pictures, size, generator, *how)
         count = len(rows)

@@ -23,6 +23,8 @@ from .fetched import Fetched, quoted
 
 URL_SECONDS = 30  # from the first lookup to the last byte, redirects included
 MAX_REDIRECTS = 5
+# For one address of several: a host may have one that nothing answers at, as IPv6 often is.
+ADDRESS_SECONDS = 5
 _CHUNK = 2**18
 _REDIRECTS = (301, 302, 303, 307, 308)
 # A fingerprint is a kind and what the server gave; asked again, the server gets it back.
@@ -95,7 +97,8 @@ class Web:
         the address that is used, whatever a name server answers the next time.
         """
         failure: OSError | None = None
-        for family, kind, protocol, _, address in _addresses(url, deadline):
+        found = _addresses(url, deadline)
+        for number, (family, kind, protocol, _, address) in enumerate(found, 1):
             if not (self.allow_private or _is_public(address[0])):
                 raise SourceError(
                     f"{url.host} is at the private address {address[0]}: "
@@ -104,7 +107,10 @@ class Web:
             sock = _Socket(family, kind, protocol)
             try:
                 sock.wait_until(deadline)
+                if number < len(found):
+                    sock.settimeout(min(sock.gettimeout(), ADDRESS_SECONDS))
                 sock.connect(address)
+                sock.wait_until(deadline)
                 return self._encrypt(sock, url.host, deadline) if url.secure else sock
             except OSError as error:
                 sock.close()
