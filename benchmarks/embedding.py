@@ -94,6 +94,8 @@ def img2vec(files: list[Path], together: int) -> float | None:
 class Going:
     """Progress that knows how fast an embed was after the first quarter."""
 
+    def tell(self, sentence: str) -> None: ...
+
     def start(self, total: int) -> None:
         self._total, self._done, self._quarter = total, 0, None
 

@@ -390,7 +390,8 @@ import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background ignore it
 sys.path.insert(0, {str(ROOT)!r})
 from datasette_image_search.collection import EmbedOptions, embed, load
-class Told:
+from datasette_image_search.collection.progress import Silent
+class Told(Silent):
     def start(self, total): print(total, flush=True)
     def advance(self, rows): print("row\\n" * rows, end="", flush=True)
 load("p.db", "p", ".")

@@ -27,6 +27,7 @@ from datasette_image_search.collection import (
     verify,
 )
 from datasette_image_search.collection.opened import _sidecars
+from datasette_image_search.collection.progress import Silent
 from datasette_image_search.errors import (
     Busy,
     CatalogError,
@@ -543,10 +544,7 @@ def test_a_run_that_breaks_off_closes_nothing_that_its_threads_use(shop_copy, mo
             failures.append(error)
             raise
 
-    class Interrupted:
-        def start(self, total):
-            pass
-
+    class Interrupted(Silent):
         def advance(self, rows):
             if rows:
                 raise KeyboardInterrupt

@@ -65,6 +65,8 @@ class _Told:
     def __init__(self, descriptor: int):
         self._descriptor = descriptor
 
+    def tell(self, sentence: str) -> None: ...
+
     def start(self, total: int) -> None:
         os.write(self._descriptor, b"s")
 

@@ -7,6 +7,8 @@ from time import monotonic
 
 import click
 
+from ..wording import visible
+
 _SECONDS = 10  # between two plain lines
 
 
@@ -23,6 +25,9 @@ class Bar:
     def __exit__(self, *error) -> None:
         if self._bar is not None:
             self._bar.__exit__(None, None, None)
+
+    def tell(self, sentence: str) -> None:
+        click.echo(visible(f"{self._label} {sentence}"), err=True)
 
     def start(self, total: int) -> None:
         self._total, self._done = total, 0

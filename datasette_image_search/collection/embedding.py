@@ -64,6 +64,11 @@ def embed(
                 conn, Path(database), table, options, extra_models
             )
             path, identity = record.sidecar_path(conn), identity_of(record)
+            # What was guessed or remembered; of a stranger's database, which files it names.
+            progress.tell(
+                f"{record.table_name}.{record.column_name} with {record.model}; "
+                f"paths are relative to {record.root_path(conn)}."
+            )
             if RowsWriter(conn, record).is_empty() and _is_there(conn, record):
                 mend(path, identity)  # what lies there may be left of another collection
             with SidecarWriter(path, identity, record.index_kind) as index:
