@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -378,6 +379,20 @@ def test_a_run_of_rows_without_work_does_not_drop_the_waiting_batch(shop_copy):
     assert counts(embed(shop_copy / "shop.db", "products")) == (1, 0, 0, 900)
     found = opened(shop_copy)
     assert len(found.index) == 25 and found.vector_of((100,)) is not None
+
+
+@pytest.mark.parametrize("value", ["'ff'", "x'ff'", "0.5"])
+@pytest.mark.parametrize("column", ["picture", "fingerprint", "source", "error"])
+def test_damaged_rows_of_the_catalog_are_made_anew(shop_copy, column, value):
+    database = shop_copy / "shop.db"
+    with closing(sqlite3.connect(database)) as conn, conn:
+        conn.execute(f"update image_search_rows_1 set image_search_{column} = {value}")
+    summary = embed(database, "products")
+    assert (summary.embedded, summary.reused + summary.unchanged, summary.failed) == (0, 24, 0)
+    with closing(sqlite3.connect(database)) as conn:
+        query = "select distinct typeof(image_search_picture) || typeof(image_search_error)"
+        assert conn.execute(f"{query} from image_search_rows_1").fetchall() == [("integernull",)]
+    assert len(opened(shop_copy).similar_to_row((1,))) == 10
 
 
 def test_what_the_catalog_lacks_is_made_again_without_the_network(shop_copy):

@@ -531,6 +531,30 @@ async def test_a_damaged_catalog_harms_no_page_but_ours(shop_copy, tmp_path, cha
             assert answer.json()["error"].startswith("The catalog in shop.db ")
 
 
+@pytest.mark.parametrize("value", ["'ff'", "x'ff'", "0.5"])
+async def test_rows_of_a_catalog_that_are_damaged_are_said(shop_copy, value):
+    with closing(sqlite3.connect(shop_copy / "shop.db")) as conn, conn:
+        conn.execute(f"update image_search_rows_1 set image_search_picture = {value}")
+    ds = Datasette([str(shop_copy / "shop.db")])
+    for path in ("/shop/products", "/shop/products/1", "/-/image-search"):
+        assert (await ds.client.get(path)).status_code == 200, path
+    said = "The catalog in shop.db is damaged: a row of 'products' has picture "
+    for path in (f"{PAGE}.json?_similar=1", f"{PAGE}.json", f"{PAGE}.json?price__gt=1"):
+        assert (await ds.client.get(path)).json()["error"].startswith(said), path
+    assert said in html.unescape((await ds.client.get(f"{PAGE}?_similar=1")).text)
+    assert said[1:] in (await ds.client.get(f"{PAGE}/thumbnail/1")).text
+
+
+@pytest.mark.parametrize("value", ["'<script>'", "7"])
+async def test_a_thumbnail_that_is_no_picture_is_not_sent(shop_copy, value):
+    with closing(sqlite3.connect(shop_copy / "shop.db")) as conn, conn:
+        conn.execute(f"update image_search_pictures set thumbnail = {value}")
+    answer = await Datasette([str(shop_copy / "shop.db")]).client.get(f"{PAGE}/thumbnail/1")
+    assert answer.status_code == 500
+    assert answer.text.startswith("the catalog in shop.db is damaged: a row of 'products' has thu")
+    assert answer.headers["content-type"].startswith("text/plain")
+
+
 async def test_json_has_no_infinite_numbers(shop_copy):
     """As on Datasette's own JSON: a browser could not read them."""
     with closing(sqlite3.connect(shop_copy / "shop.db")) as conn, conn:

@@ -89,10 +89,10 @@ def _record(conn: sqlite3.Connection, row: tuple) -> CollectionRecord:
     values = dict(zip(_NAMES, row))
     for name, value in values.items():
         if not isinstance(value, _TYPES.get(name, str)):
-            raise _damaged(conn, name, value)
+            raise damaged(conn, f"a collection has {name}", value)
     keys = _key_columns(values["key_columns"])
     if not keys:
-        raise _damaged(conn, "key_columns", values["key_columns"])
+        raise damaged(conn, "a collection has key_columns", values["key_columns"])
     return CollectionRecord(**{**values, "key_columns": keys})
 
 
@@ -106,10 +106,11 @@ def _key_columns(text: str) -> tuple[str, ...]:
     return tuple(keys) if is_right else ()
 
 
-def _damaged(conn: sqlite3.Connection, name: str, value) -> CatalogError:
+def damaged(conn: sqlite3.Connection, what_has: str, value, then: str = "") -> CatalogError:
+    """Of a ``value`` that no version of ours has written; ``then`` says what helps."""
     return CatalogError(
-        f"the catalog in {database_name(conn)} is damaged: a collection has {name} "
-        f"{shortened(repr(value), 40)}."
+        f"the catalog in {database_name(conn)} is damaged: {what_has} "
+        f"{shortened(repr(value), 40)}{then}."
     )
 
 

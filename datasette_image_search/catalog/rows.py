@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import schema
-from .collections import CollectionRecord
+from .collections import CollectionRecord, damaged
 from .tables import quote
 
 
@@ -59,7 +59,8 @@ class Rows:
             f"select {self._rows}.image_search_picture, {self._rows}.image_search_error "
             f"from {self._rows} where {self._match_key}"
         )
-        return self.conn.execute(query, key).fetchone() or (None, None)
+        picture, reason = self.conn.execute(query, key).fetchone() or (None, None)
+        return self._checked(picture), reason
 
     def with_pictures(
         self, ids: list[int], most: int, where: str | None = None, parameters: dict | None = None
@@ -95,8 +96,7 @@ class Rows:
             f"from {self._table} join {self._rows} on {self._join} "
             f"where {self._rows}.image_search_picture is not null{_and(where)}"
         )
-        rows = self.conn.execute(query, parameters or {}).fetchall()
-        return np.fromiter((row[0] for row in rows), np.int64, len(rows))
+        return self._ids(self.conn.execute(query, parameters or {}).fetchall())
 
     def thumbnail_of(self, key: tuple) -> bytes | None:
         return self.picture_and_thumbnail(key)[1]
@@ -108,7 +108,8 @@ class Rows:
             "left join main.image_search_pictures on id = image_search_picture "
             f"where {self._match_key}"
         )
-        return self.conn.execute(query, key).fetchone() or (None, None)
+        picture, thumbnail = self.conn.execute(query, key).fetchone() or (None, None)
+        return self._checked(picture), self._checked(thumbnail, bytes, "thumbnail")
 
     def preview(self, key: tuple) -> tuple[int | None, bool]:
         """(picture id, is there a thumbnail of it) of a row; (None, False) without one."""
@@ -118,7 +119,7 @@ class Rows:
             f"from {self._rows} where {self._match_key}"
         )
         picture, thumbnail = self.conn.execute(query, key).fetchone() or (None, False)
-        return picture, bool(thumbnail)
+        return self._checked(picture), bool(thumbnail)
 
     def first(
         self, most: int, where: str | None = None, parameters: dict | None = None
@@ -154,7 +155,7 @@ class Rows:
         )
         columns = [column[0] for column in cursor.description[3:]]
         return [
-            Shown(keys[number], dict(zip(columns, values)), picture, bool(thumbnail))
+            Shown(keys[number], dict(zip(columns, values)), self._checked(picture), bool(thumbnail))
             for number, picture, thumbnail, *values in cursor.fetchall()
         ]
 
@@ -180,7 +181,7 @@ class Rows:
         )
         found: dict[int, object] = {}
         for id, value in self.conn.execute(query):
-            found.setdefault(id, value)
+            found.setdefault(self._checked(id), value)
         return found
 
     def counts(self) -> dict[str, int]:
@@ -227,11 +228,22 @@ class Rows:
 
     def pictures_in_use(self) -> np.ndarray:
         """The ids (int64) of every picture that a row of this collection has."""
-        rows = self.conn.execute(
+        query = (
             f"select distinct image_search_picture from {self._rows} "
             "where image_search_picture is not null"
-        ).fetchall()
-        return np.fromiter((row[0] for row in rows), np.int64, len(rows))
+        )
+        return self._ids(self.conn.execute(query).fetchall())
+
+    def _ids(self, rows: list[tuple]) -> np.ndarray:
+        return np.fromiter((self._checked(row[0]) for row in rows), np.int64, len(rows))
+
+    def _checked(self, value, type: type = int, name: str = "picture"):
+        """``value``, if it is what it should be: the column holds whatever was put there."""
+        if value is None or isinstance(value, type):
+            return value
+        row = f"a row of {self.collection.table_name!r}"
+        then = ": 'datasette image-search embed --replace' makes all of it anew"
+        raise damaged(self.conn, f"{row} has {name}", value, then)
 
 
 def _and(where: str | None) -> str:

@@ -73,8 +73,9 @@ class RowsWriter(Rows):
             # Text as bytes: one row's that is no UTF-8 would stop the reading of all.
             f"select {keys}, case typeof({column}) when 'blob' then null "
             f"when 'text' then cast({column} as blob) else {column} end, "
-            f"{self._rows}.image_search_source, {self._rows}.image_search_fingerprint, "
-            f"{self._rows}.image_search_picture, {self._rows}.image_search_error, "
+            # Of another type it was not written by us: the row is looked at as if it were new.
+            f"{self._rows}.image_search_source, {self._only('text', 'fingerprint')}, "
+            f"{self._only('integer', 'picture')}, {self._rows}.image_search_error, "
             "(select thumbnail is not null from image_search_pictures "
             f"where id = {self._rows}.image_search_picture) "
             f"from {self._table} left join {self._rows} on {self._join} "
@@ -88,6 +89,10 @@ class RowsWriter(Rows):
                 Candidate(tuple(row[:width]), _text(row[width]), *row[width + 1 :]) for row in page
             ]
             page = self.conn.execute(start + after + end, page[-1][:width]).fetchall()
+
+    def _only(self, type: str, name: str) -> str:
+        column = f"{self._rows}.image_search_{name}"
+        return f"case typeof({column}) when '{type}' then {column} end"
 
     def count_candidates(self) -> int:
         query = f"select count(*) from {self._table} where {self._wanted}"

@@ -69,7 +69,10 @@ async def _picture_cell(datasette, db, records, record, row, column, value):
 
     try:
         picture, has_thumbnail = await db.execute_fn(preview)
-    except sqlite3.Error:  # a damaged catalog: the table page goes on without us
+    except (
+        ImageSearchError,
+        sqlite3.Error,
+    ):  # a damaged catalog: the table page goes on without us
         return None
     if picture is None:
         return None
