@@ -598,6 +598,34 @@ def test_load_adds_what_is_new_and_drops_what_is_gone(shop_copy, tmp_path):
     assert counts(embed(database, "photos", SMALL)) == (24, 0, 0, 0)
 
 
+def test_embed_follows_load_to_another_folder(shop_copy, tmp_path, torch_home):
+    database, old, new = tmp_path / "photos.db", shop_copy / "pictures", tmp_path / "new"
+    load(database, "photos", old)
+    embed(database, "photos", SMALL)
+    embed(database, "photos", EmbedOptions(model="resnet18", collection="own", root=tmp_path))
+    shutil.copytree(old, new)
+    draw("cross", "pink", size=(99, 77)).save(new / "red-disc.png")
+    load(database, "photos", new)
+    assert counts(embed(database, "photos")) == (1, 0, 0, 0)
+    roots = {r.name: r.root for r in catalog.collections(catalog.connect(database))}
+    assert roots == {"photos": "new", "own": "."}  # a folder of its own stays
+
+
+def test_a_column_that_has_gone_is_said_and_the_other_collections_go_on(shop_copy, torch_home):
+    database = shop_copy / "shop.db"
+    embed(database, "products", EmbedOptions(model="mini", column="name", collection="names"))
+    sqlite3.connect(database).execute("alter table products rename column picture to photo")
+    said = "table 'products' has no column 'picture' any more: embed another with "
+    names, products = collection.status(catalog.connect(database))
+    assert names.problem is None and products.problem.startswith(said)
+    names, products = verify(catalog.connect(database))
+    assert names.sound and products.problems[0].startswith(said)
+    with pytest.raises(NotFound, match="has no column 'picture' any more"):
+        embed(database, "products")
+    summary = embed(database, "products", EmbedOptions(column="photo", replace=True))
+    assert summary.embedded == 24
+
+
 def test_load_does_not_take_an_unmounted_folder_for_deletions(shop_copy, tmp_path):
     database, folder = tmp_path / "photos.db", shop_copy / "pictures"
     load(database, "photos", folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 import shutil
@@ -268,3 +269,14 @@ async def test_functions_see_their_own_database_alone(two, tmp_path):
     assert (await ds.client.get(f"/shop.json?sql={sql}", follow_redirects=True)).status_code == 200
     answer = await ds.client.get(f"/other.json?sql={sql}", follow_redirects=True)
     assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("path", ["", ".json", ".json?_similar=1", "/thumbnail/1"])
+async def test_of_a_table_that_has_gone_visitors_learn_of_no_others(shop_copy, path):
+    database = sqlite_utils.Database(shop_copy / "shop.db")
+    database.execute("alter table products rename to secret_salaries")
+    hidden = {"databases": {"shop": {"tables": {"secret_salaries": {"allow": ALLOW}}}}}
+    answer = await configured(shop_copy, hidden).client.get(f"{PAGE}{path}")
+    assert answer.status_code == 404
+    assert "not in shop.db any more" in html.unescape(answer.text)
+    assert "secret" not in answer.text

@@ -65,8 +65,16 @@ class CollectionRecord:
         return Path(database_path(conn)).parent / self.root
 
     def table(self, conn: sqlite3.Connection) -> Table:
-        """The user's table; raises :class:`CatalogError` where its rows are named otherwise now."""
-        table = Table.read(conn, self.table_name)
+        """The user's table; raises :class:`CatalogError` where its rows are named otherwise now,
+        :class:`NotFound` where it has gone."""
+        try:
+            table = Table.read(conn, self.table_name)
+        except NotFound:
+            # Not which tables there are: visitors who may see this one may not see them.
+            raise NotFound(
+                f"the table {self.table_name!r} of the collection {self.name!r} is not in "
+                f"{database_name(conn)} any more."
+            ) from None
         if table.keys != self.key_columns:
             raise CatalogError(
                 f"the key of {self.table_name!r} is now {', '.join(table.keys)}, but "
@@ -74,6 +82,14 @@ class CollectionRecord:
                 "a new name and embed again."
             )
         return table
+
+    def require_column(self, conn: sqlite3.Connection) -> None:
+        """Raise :class:`NotFound` where the table has no such column any more."""
+        if not any(same_name(self.column_name, column) for column in self.table(conn).columns):
+            raise NotFound(
+                f"table {self.table_name!r} has no column {self.column_name!r} any more: "
+                "embed another with --column NAME --replace."
+            )
 
 
 _SIDECAR = ".faiss"
@@ -237,9 +253,17 @@ def folder_of(conn: sqlite3.Connection, table: str) -> Path | None:
 
 
 def remember_folder(conn: sqlite3.Connection, table: str, folder: Path) -> None:
+    """What ``load`` was given; the table's collections that looked there before look here now."""
+    folder = portable(conn, folder)
+    query = "select folder from image_search_folders where table_name = ?"
+    before = conn.execute(query, (table,)).fetchone() or (None,)
+    conn.execute(
+        "update image_search_collections set root = ? where table_name = ? and root = ?",
+        (folder, table, *before),
+    )
     conn.execute(
         "insert or replace into image_search_folders (table_name, folder) values (?, ?)",
-        (table, portable(conn, folder)),
+        (table, folder),
     )
 
 

@@ -158,6 +158,7 @@ def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, 
             f"not to {name!r}: choose another name with --collection."
         )
     _refuse_name_of_a_table(conn, record.name, record.table(conn))
+    record.require_column(conn)
     asked = {
         "model": (options.model, record.model),
         "metric": (options.metric, record.metric),

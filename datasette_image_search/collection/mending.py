@@ -40,6 +40,7 @@ def _verify(conn, record: CollectionRecord) -> Finding:
     if not Rows(conn, record).is_empty():  # else an embed has just begun, or was killed then
         found = problems(record.sidecar_path(conn), identity_of(record))
     try:
+        record.require_column(conn)
         Collection.open(conn, record.name)
     except ImageSearchError as error:
         found.append(str(error))

@@ -33,6 +33,7 @@ def _status_of(conn, record: CollectionRecord, most_failures: int) -> Collection
     rows = Rows(conn, record)
     failures = rows.failures(most_failures)
     try:
+        record.require_column(conn)
         collection = Collection.open(conn, record.name)
         counts = rows.counts()
         index = collection.index

@@ -50,6 +50,9 @@ class EmbeddingModel(Protocol):
 
     ``id`` is what ``--model`` takes, ``dimensions`` the width of a vector,
     ``input_size`` the side of the square it sees, ``description`` one line.
+
+    A collection knows its model by the id and by the SHA-256 of the weights: code that makes
+    other vectors of the same weights needs another id.
     """
 
     id: str
