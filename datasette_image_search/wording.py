@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 # Control characters (an escape sequence can move a terminal's cursor, and more), line
 # separators, marks that turn the direction of writing, and halves of characters.
@@ -19,6 +20,12 @@ def shortened(text: str, most: int = 200) -> str:
 def visible(text: str) -> str:
     """``text`` on one line, with what acts but is not seen written out: ``\\x1b``, ``\\u202e``."""
     return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def command_line(*words: object) -> str:
+    """A command of ours in quotation marks that are none of a shell's, to be pasted as it is."""
+    line = shlex.join(["datasette", "image-search", *map(str, words)])
+    return f"`{line}`" if "'" in line else f"'{line}'"
 
 
 def free_names(names, taken) -> list[str]:

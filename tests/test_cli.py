@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -30,12 +31,13 @@ def run(*arguments, code=0):
     return result
 
 
-def failure(*arguments, code=1):
-    """The one sentence of a command that fails."""
+def failure(*arguments, code=1, status=0):
+    """The one sentence of a command that fails, and of an embed what failed (``status``)."""
     result = run(*arguments, code=code)
     said = [line for line in result.stderr.splitlines() if not line.startswith("Embedding ")]
     (line,) = [line for line in said if line.startswith("Error: ")]
-    assert len(said) == 1 or code == 2
+    assert len(said) == 1 + bool(status) or code == 2
+    assert f" {status} failed." in result.stdout or not status
     assert "Traceback" not in result.output
     return line.removeprefix("Error: ")
 
@@ -43,6 +45,7 @@ def failure(*arguments, code=1):
 def test_every_command_and_option_has_help():
     assert set(image_search.commands) >= {
         "load", "embed", "similar", "status", "models", "evaluate", "index", "verify", "repair",
+        "forget",
     }  # fmt: skip
     for command in image_search.commands.values():
         assert "Example" in command.help, command.name
@@ -56,7 +59,7 @@ def test_from_a_folder_to_matches(shop_copy, tmp_path, torch_home):
     assert done.stdout == "24 embedded, 0 reused, 0 removed, 0 failed.\n"
     folder = shop_copy / "pictures"
     assert done.stderr == (
-        f"Embedding photos.path with resnet18; paths are relative to {folder}.\n"
+        f"Embedding photos.path with resnet18; files are looked for in {folder}.\n"
     )
     said = run("similar", database, "photos", "red-disc.png", "-k", 2).output
     assert said.splitlines()[0].split() == [
@@ -268,6 +271,109 @@ def test_wrong_input_gets_one_plain_sentence(shop_copy, torch_home, arguments, w
     assert said.startswith(words.format(**names)), said
     with sqlite3.connect(names["db"]) as conn:
         assert list(conn.iterdump()) == before, "a mistake was written down"
+
+
+def test_where_no_picture_can_be_read_embed_fails(shop_copy, tmp_path, torch_home):
+    database, empty = shop_copy / "shop.db", tmp_path / "empty"
+    empty.mkdir()
+    options = ("--collection", "lost", "--model", "mini", "--root", empty)
+    said = failure("embed", database, "products", *options, status=24)
+    assert said == "Not one picture could be read; --root names another folder."
+    (empty / "pictures").mkdir()
+    draw("disc", "red").save(empty / "pictures" / "red-disc.png")
+    done = run("embed", database, "products", "--collection", "lost")
+    assert done.stdout == "1 embedded, 0 reused, 0 removed, 23 failed.\n"
+
+
+def test_load_says_what_it_skips(tmp_path):
+    folder = tmp_path / "phone"
+    folder.mkdir()
+    (folder / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    (folder / "notes.txt").write_text("none of a picture's endings: nobody expects it")
+    (folder / "bad.jpg").write_text("<html>")
+    draw("disc", "red").save(folder / "good.png")
+    done = run("load", tmp_path / "p.db", "photos", folder)
+    assert done.stdout == "1 added, 0 changed, 0 removed, 0 unchanged, 2 skipped.\n"
+    assert done.stderr.splitlines() == [
+        "Skipped IMG_1.HEIC: HEIC cannot be read here.",
+        "Skipped bad.jpg: this is not a picture: it looks like an HTML page.",
+    ]
+    for number in range(6):
+        (folder / f"{number}.dng").touch()
+    done = run("load", tmp_path / "p.db", "photos", folder)
+    assert done.stdout.endswith("1 unchanged, 8 skipped.\n")
+    assert done.stderr.splitlines()[4:] == [
+        "Skipped 4.dng: a camera's raw format cannot be read here.", "Skipped 3 more."
+    ]  # fmt: skip
+
+
+def test_forget_removes_one_collection_and_nothing_else(shop_copy, torch_home):
+    database = shop_copy / "shop.db"
+    run("embed", database, "products", "--model", "mini", "--collection", "small")
+    thumbnails = "select count(thumbnail) from image_search_pictures"
+    assert "is no collection 'all'; there is products, small." in failure("forget", database, "all")
+    assert run("forget", database, "PRODUCTS").output == "products is forgotten.\n"
+    assert not (shop_copy / "shop.products.faiss").exists()
+    assert sqlite3.connect(database).execute(thumbnails).fetchone() == (24,)  # of the other
+    assert len(json.loads(run("status", database, "--json").output)) == 1
+    assert "by mini, index exact" in run("similar", database, "small", 1).output
+    run("forget", database, "small")
+    conn = sqlite3.connect(database)
+    assert conn.execute(thumbnails).fetchone() == (0,)
+    assert conn.execute("select count(*) from products").fetchone() == (24,)
+    assert not list(shop_copy.glob("*.faiss"))
+    assert run("status", database).output.startswith("No collections in ")
+    assert run("embed", database, "products", "--model", "mini").stdout.startswith("24 embedded")
+
+
+def test_forget_leaves_a_copied_database_its_sidecar(shop_copy):
+    shutil.copy(shop_copy / "shop.db", shop_copy / "copy.db")
+    run("forget", shop_copy / "shop.db", "products")
+    assert "index exact" in run("similar", shop_copy / "copy.db", "products", 1).output
+
+
+def test_each_row_is_counted_once(shop_copy, torch_home):
+    database = shop_copy / "shop.db"
+    conn = sqlite3.connect(database)
+    conn.execute("update products set picture = 'none.png' where id in (1, 2)")
+    conn.execute("update products set picture = null where id = 3")
+    conn.execute("insert into products (id, picture) values (99, 'new.png')")
+    conn.commit()
+    said = run("status", database).output
+    assert "24 with a picture: 21 embedded, 3 pending, 0 failed, 1 stale" in said
+    run("embed", database, "products")
+    said = run("status", database).output
+    assert "24 with a picture: 21 embedded, 0 pending, 3 failed, 0 stale" in said
+
+
+def test_suggested_commands_can_be_pasted(shop_copy, tmp_path):
+    database = tmp_path / "my shop.db"
+    shutil.copy(shop_copy / "shop.db", database)
+    sqlite3.connect(database).execute('create table "it\'s" (id integer primary key)')
+    said = failure("similar", database, "it's", 1)
+    assert said.endswith("run `datasette image-search embed 'my shop.db' 'it'\"'\"'s'` first.")
+
+
+def test_what_the_order_follows_is_what_is_shown(shop_copy, torch_home):
+    database = shop_copy / "shop.db"
+    run("embed", database, "products", "--metric", "l2", "--collection", "far", "--model", "mini")
+    lines = run("similar", database, "far", 1).stdout.splitlines()
+    figures = [float(line.split()[1]) for line in lines[2:]]
+    assert lines[0].split()[:2] == ["rank", "distance"] and figures == sorted(figures)
+    lines = run("similar", database, "products", 1).stdout.splitlines()
+    figures = [float(line.split()[1]) for line in lines[2:]]
+    assert lines[0].split()[:2] == ["rank", "score"] and figures == sorted(figures)[::-1]
+
+
+def test_blobs_in_json_are_whole(shop_copy):
+    conn = sqlite3.connect(shop_copy / "shop.db")
+    conn.execute("alter table products add column extra blob")
+    conn.execute("update products set extra = x'00ff'")
+    conn.commit()
+    said = run("similar", shop_copy / "shop.db", "products", 1, "--format", "json").stdout
+    assert {json.dumps(row["extra"]) for row in json.loads(said)} == {
+        '{"$base64": true, "encoded": "AP8="}'
+    }
 
 
 def test_text_that_is_no_utf8_is_its_own_rows_alone(shop_copy, torch_home):

@@ -180,6 +180,24 @@ async def test_search_filter(shop_copy):
     assert f"{PAGE}?_similar=1&_search=pink" in hrefs(page.text)  # without the category
 
 
+async def test_what_is_no_filter_is_not_shown_as_one(ds):
+    """The products have no index of their words, and nothing is called nosuch."""
+    query = "_search=pink&_search_name=pink&name__nosuch=x&category=disc"
+    page = await ds.client.get(f"{PAGE}?_similar=1&{query}")
+    chips = re.findall(r"<bdi>(.*?)</bdi>", page.text.partition('aria-label="Filters"')[2])
+    assert [html.unescape(chip) for chip in chips[:-1]] == ['category = "disc"']
+
+
+async def test_json_says_why_there_is_no_match(shop_copy):
+    with closing(sqlite3.connect(shop_copy / "shop.db")) as conn, conn:
+        conn.execute("insert into products (id) values (99)")
+    ds = Datasette([str(shop_copy / "shop.db")])
+    answer = (await ds.client.get(f"{PAGE}.json?_similar=99")).json()
+    assert answer["ok"] and answer["rows"] == []
+    assert answer["why_none"].startswith("Row 99 has no embedded picture: it has none, or ")
+    assert "why_none" not in (await ds.client.get(f"{PAGE}.json?_similar=1")).json()
+
+
 async def test_filters_are_carried_and_can_be_removed(ds):
     page = await ds.client.get(f"{PAGE}?_similar=1&category=disc&price__lt=50&_sort=name")
     links = hrefs(page.text)

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import quote as percent_encoded
 
 from ..errors import CatalogError, NotFound
-from ..wording import shortened
+from ..wording import command_line, shortened
 from . import schema
 from .tables import Table, database_name, database_path, same_name
 
@@ -163,7 +163,7 @@ def require(conn: sqlite3.Connection, name: str) -> CollectionRecord:
     table = Table.read(conn, name)  # where there is none, that is the better answer
     raise NotFound(
         f"table {table.name!r} has no collection in {database_name(conn)}: run "
-        f"'datasette image-search embed {database_name(conn)} {table.name}' first."
+        f"{command_line('embed', database_name(conn), table.name)} first."
     )
 
 

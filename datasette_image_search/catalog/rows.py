@@ -185,17 +185,25 @@ class Rows:
         return found
 
     def counts(self) -> dict[str, int]:
-        """rows with a picture, embedded, pending, failed, stale, distinct pictures."""
+        """rows with a picture, each embedded, pending or failed; stale, distinct pictures.
+
+        Pending is what the next embed looks at first: new rows, and those whose source is
+        another now. What is embedded of one that failed or changed since is still found.
+        """
         column = f"{self._table}.{quote(self.collection.column_name)}"
-        here, done, failed, changed = self.conn.execute(
+        here, done, failed = self.conn.execute(
             f"""
-            select count(*), count({self._rows}.image_search_picture),
-                   count({self._rows}.image_search_error),
-                   count({self._rows}.image_search_source is not null
-                         and {self._rows}.image_search_source != {column}
-                         and typeof({column}) != 'blob' or null)
-            from {self._table} left join {self._rows} on {self._join}
-            where {self._wanted}
+            select count(*), count(not changed and error is null and picture is not null or null),
+                   count(not changed and error is not null or null)
+            from (
+                select {self._rows}.image_search_picture as picture,
+                       {self._rows}.image_search_error as error,
+                       {self._rows}.image_search_source is not null
+                           and {self._rows}.image_search_source != {column}
+                           and typeof({column}) != 'blob' as changed
+                from {self._table} left join {self._rows} on {self._join}
+                where {self._wanted}
+            )
             """
         ).fetchone()
         known, pictures = self.conn.execute(
@@ -209,7 +217,7 @@ class Rows:
             "rows": here,
             "embedded": done,
             "pictures": pictures,
-            "pending": here - both + changed,
+            "pending": here - done - failed,
             "failed": failed,
             "stale": known - both,
         }

@@ -12,7 +12,7 @@ import click
 
 from ..errors import ImageSearchError
 from ..hookspecs import registered_models
-from ..wording import visible
+from ..wording import command_line, visible
 
 DATABASE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -74,6 +74,10 @@ def load(database, table, folder, prune):
     with Bar("Loading") as bar:
         summary = load_folder(database, table, folder, prune=prune, progress=bar)
     click.echo(f"{summary}.")
+    for reason in summary.reasons:
+        click.echo(visible(f"Skipped {reason}"), err=True)
+    if summary.skipped > len(summary.reasons):
+        click.echo(f"Skipped {summary.skipped - len(summary.reasons):,} more.", err=True)
 
 
 @command
@@ -115,7 +119,9 @@ def embed(database, table, no_thumbnails, **options):
         )
     click.echo(f"{summary}.")
     if summary.failed:
-        click.echo(f"'datasette image-search status {database}' tells what failed.", err=True)
+        click.echo(visible(f"{command_line('status', database)} tells what failed."), err=True)
+    if summary.all_failed:
+        raise ImageSearchError("not one picture could be read; --root names another folder.")
 
 
 @command
@@ -220,6 +226,21 @@ def index(database, table, kind):
 
     used, count = rebuild_index(database, table, kind)
     click.echo(f"{count:,} vectors, index {used}.")
+
+
+@command
+@click.argument("database", type=DATABASE)
+@click.argument("collection")
+def forget(database, collection):
+    """Remove a collection: its vectors and thumbnails. The table and its pictures stay.
+
+    Example:
+
+        datasette image-search forget shop.db products
+    """
+    from ..collection import forget as remove
+
+    click.echo(visible(f"{remove(database, collection)} is forgotten."))
 
 
 @command

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +27,7 @@ class Answer:
 
     question: str
     model: str
+    metric: str
     index: str
     keys: tuple[str, ...]
     columns: tuple[str, ...]
@@ -56,6 +59,7 @@ def ask(database, table, pk, image, k, where, extra_models) -> Answer:
         return Answer(
             question,
             collection.record.model,
+            collection.record.metric,
             collection.index.kind,
             collection.record.key_columns,
             columns,
@@ -78,7 +82,7 @@ def _read(image: Path) -> bytes:
 def show(answer: Answer, style: str) -> None:
     """Print the matches; a table also says which model and which index answered."""
     if style == "json":
-        records = [{k: finite(v) for k, v in record.items()} for record in _records(answer)]
+        records = [{k: finite(v) for k, v in one.items()} for one in _records(answer, _in_base64)]
         text = json.dumps(records, indent=2, ensure_ascii=False, default=as_text)
         click.echo("\n".join(_in_json(line) for line in text.split("\n")))
     elif style == "csv":
@@ -86,7 +90,7 @@ def show(answer: Answer, style: str) -> None:
         names = (*_columns(answer), *_figure_names(answer))
         writer = csv.DictWriter(buffer, names, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(_records(answer))
+        writer.writerows(_records(answer, _plain))
         text = buffer.getvalue()
         if sys.stdout.isatty():
             text = "".join(f"{visible(line)}\n" for line in text.splitlines())
@@ -101,11 +105,12 @@ def _show_table(answer: Answer) -> None:
     if not answer.matches:
         click.echo("No matches.")
         return
+    figure = "distance" if answer.metric == "l2" else "score"  # what the order follows
     shown = [
-        (match.rank, f"{match.score:.4f}", *(_cell(value) for value in row))
+        (match.rank, f"{getattr(match, figure):.4f}", *(_cell(value) for value in row))
         for match, row in zip(answer.matches, answer.rows, strict=True)
     ]
-    headers = ("rank", "score", *map(_cell, answer.columns))
+    headers = ("rank", figure, *map(_cell, answer.columns))
     click.echo(tabulate(shown, headers=headers, disable_numparse=True))
     said = f"Like {answer.question}, by {answer.model}, index {answer.index}."
     click.echo(visible(said), err=True)
@@ -120,16 +125,23 @@ def _figure_names(answer: Answer) -> list[str]:
     return free_names(("_rank", "_score", "_distance"), _columns(answer))
 
 
-def _records(answer: Answer) -> list[dict]:
+def _records(answer: Answer, shown: Callable) -> list[dict]:
     names = _figure_names(answer)
     return [
         {
             **dict(zip(answer.keys, match.key, strict=True)),
-            **dict(zip(answer.columns, map(_plain, row), strict=True)),
+            **dict(zip(answer.columns, map(shown, row), strict=True)),
             **dict(zip(names, (match.rank, match.score, match.distance), strict=True)),
         }
         for match, row in zip(answer.matches, answer.rows, strict=True)
     ]
+
+
+def _in_base64(value):
+    """Bytes as Datasette and sqlite-utils have them in JSON."""
+    if not isinstance(value, bytes):
+        return value
+    return {"$base64": True, "encoded": base64.b64encode(value).decode("ascii")}
 
 
 def _plain(value):

@@ -9,7 +9,7 @@ import click
 from .. import catalog
 from .. import collection as room
 from ..collection import Collection
-from ..wording import visible
+from ..wording import command_line, visible
 
 
 def _say(line: str) -> None:
@@ -116,7 +116,7 @@ def verification(database) -> None:
         if one.missing:
             _say(
                 f"{one.name}: {one.missing:,} pictures have no vector: "
-                f"run 'datasette image-search embed {database} {one.name}'."
+                f"run {command_line('embed', database, one.name)}."
             )
         if one.sound:
             _say(f"{one.name}: sound.")

@@ -3,6 +3,7 @@
 from .choosing import EmbedOptions
 from .embedding import Summary, embed
 from .evaluation import Evaluation, evaluate
+from .forgetting import forget
 from .indexing import rebuild_index
 from .loading import load
 from .mending import Finding, repair, verify
@@ -28,6 +29,7 @@ __all__ = [
     "evaluate",
     "figure_names",
     "finite",
+    "forget",
     "load",
     "picture_vector",
     "rebuild_index",

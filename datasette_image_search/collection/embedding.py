@@ -36,6 +36,11 @@ class Summary:
     failed: int = 0
     unchanged: int = 0
 
+    @property
+    def all_failed(self) -> bool:
+        """A folder that is another, or empty, rather than pictures that are damaged."""
+        return self.failed > 0 and not (self.embedded or self.reused or self.unchanged)
+
     def __str__(self) -> str:
         return (
             f"{self.embedded} embedded, {self.reused} reused, "
@@ -67,7 +72,7 @@ def embed(
             # What was guessed or remembered; of a stranger's database, which files it names.
             progress.tell(
                 f"{record.table_name}.{record.column_name} with {record.model}; "
-                f"paths are relative to {record.root_path(conn)}."
+                f"files are looked for in {record.root_path(conn)}."
             )
             if RowsWriter(conn, record).is_empty() and _is_there(conn, record):
                 mend(path, identity)  # what lies there may be left of another collection

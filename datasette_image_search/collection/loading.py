@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -17,29 +17,23 @@ from ..errors import NotFound, PictureError, UsageError
 from ..pictures.decoders import Decoders
 from .progress import Progress, Silent
 
-EXTENSIONS = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".gif",
-        ".webp",
-        ".tif",
-        ".tiff",
-        ".bmp",
-        ".avif",
-        ".jp2",
-        ".mpo",
-        ".ppm",
-        ".ico",
-    ]
-)
+# fmt: off
+EXTENSIONS = frozenset([
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".tif", ".tiff", ".bmp", ".avif",
+    ".jp2", ".mpo", ".ppm", ".ico",
+])
+# Pictures too, which nothing here can decode: they are not passed over in silence.
+_UNREADABLE = {
+    ".heic": "HEIC", ".heif": "HEIF", ".jxl": "JPEG XL", ".svg": "SVG",
+    **dict.fromkeys([".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2"],
+                    "a camera's raw format"),
+}
+# fmt: on
 # More than this share of a table gone at once looks like a disk that is not there.
 _SUSPICIOUS_SHARE, _SUSPICIOUS_ROWS = 0.5, 10
 # Headers are read so many at a time, and then written: others may write in between.
 _BATCH = 500
+_MOST_REASONS = 5
 # To find out what a file is; it may be at the other end of a network.
 HEADER_SECONDS = 30
 _COLUMNS = ("path", "format", "width", "height", "bytes", "modified")
@@ -52,6 +46,12 @@ class LoadSummary:
     removed: int = 0
     unchanged: int = 0
     skipped: int = 0
+    reasons: list[str] = field(default_factory=list)  # of the first that were skipped
+
+    def skip(self, path: str, reason: str) -> None:
+        self.skipped += 1
+        if len(self.reasons) < _MOST_REASONS:
+            self.reasons.append(f"{path}: {reason}")
 
     def __str__(self) -> str:
         return (
@@ -71,7 +71,7 @@ def load(
     """Make or bring up to date the table of the pictures below ``folder``.
 
     Columns: path (relative to the folder, the key), format, width, height, bytes,
-    modified (UTC). Files that are no pictures are skipped. Where more than half of a
+    modified (UTC). Files that cannot be read as pictures are skipped. Where more than half of a
     table's pictures are gone, ``prune`` must say that this is meant. Interrupted, the
     next call goes on from the last batch.
     """
@@ -82,13 +82,15 @@ def load(
         raise UsageError("the table must have a name.")  # Datasette could not show it
     if table.lower().startswith(catalog.PREFIX):
         raise UsageError(f"tables named {catalog.PREFIX}… are the catalog's own: choose another.")
-    files = dict(_walk(folder))
+    summary = LoadSummary()
+    files = dict(_walk(folder, summary))
     database = Path(database)
     conn = catalog.connect(database, write=True) if database.exists() else _create(database)
     try:
         with catalog.plainly(database):
             catalog.prepare(conn)
-            return _bring_up_to_date(conn, table, folder, files, prune, progress)
+            _bring_up_to_date(conn, table, folder, files, prune, progress, summary)
+            return summary
     finally:
         conn.close()
 
@@ -103,7 +105,7 @@ def _create(database: Path):
     return catalog.connect(database, write=True)
 
 
-def _walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+def _walk(folder: Path, summary: LoadSummary) -> Iterator[tuple[str, os.stat_result]]:
     """(path relative to ``folder``, stat) of every file that looks like a picture."""
 
     def fail(error: OSError):
@@ -113,18 +115,23 @@ def _walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
         folders.sort()
         for name in sorted(names):
             path = Path(place, name)
-            if name.startswith(".") or path.suffix.lower() not in EXTENSIONS:
+            ending = path.suffix.lower()
+            if name.startswith(".") or ending not in EXTENSIONS | _UNREADABLE.keys():
                 continue
             if path.is_file():
-                yield path.relative_to(folder).as_posix(), path.stat()
+                inside = path.relative_to(folder).as_posix()
+                if ending in _UNREADABLE:
+                    summary.skip(inside, f"{_UNREADABLE[ending]} cannot be read here.")
+                else:
+                    yield inside, path.stat()
             elif not os.path.lexists(path):
                 # It was there a moment ago: perhaps a disk is going, and all that is on it.
                 raise NotFound(f"{path} vanished while its folder was read: run this again.")
 
 
 def _bring_up_to_date(
-    conn, table: str, folder: Path, files: dict, prune: bool, progress: Progress
-) -> LoadSummary:
+    conn, table: str, folder: Path, files: dict, prune: bool, progress: Progress, summary
+) -> None:
     with catalog.transaction(conn):
         table, known = _known(conn, table)
         gone = [path for path in known if path not in files]
@@ -136,22 +143,29 @@ def _bring_up_to_date(
             )
         catalog.remember_folder(conn, table, folder)
     wanted = [path for path, found in files.items() if known.get(path) != _state(found)]
-    summary = LoadSummary(unchanged=len(files) - len(wanted))
+    summary.unchanged = len(files) - len(wanted)
     progress.start(len(wanted))
     for rows in _headers(folder, files, wanted):
-        here = [row for row in rows if row is not None]
+        here = [row for row in rows if isinstance(row, tuple)]
         with catalog.transaction(conn):
             _store(conn, table, here)
         changed = sum(row[0] in known for row in here)
         summary.changed += changed
         summary.added += len(here) - changed
-        summary.skipped += len(rows) - len(here)
+        for skipped in rows:
+            if isinstance(skipped, _Skipped):
+                summary.skip(skipped.path, skipped.reason)
         progress.advance(len(rows))
     with catalog.transaction(conn):
         name = catalog.quote(table)
         conn.executemany(f"delete from {name} where path = ?", [(path,) for path in gone])
     summary.removed = len(gone)
-    return summary
+
+
+@dataclass(frozen=True)
+class _Skipped:
+    path: str
+    reason: str
 
 
 def _known(conn, table: str) -> tuple[str, dict[str, tuple]]:
@@ -173,18 +187,20 @@ def _known(conn, table: str) -> tuple[str, dict[str, tuple]]:
     return found.name, {path: (size, modified) for path, size, modified in rows}
 
 
-def _headers(folder: Path, files: dict, wanted: list[str]) -> Iterator[list[tuple | None]]:
-    """Rows of the pictures ``wanted``, in batches; None for what is none."""
+def _headers(folder: Path, files: dict, wanted: list[str]) -> Iterator[list[tuple | _Skipped]]:
+    """Rows of the pictures ``wanted``, in batches, or why there is none."""
     if not wanted:
         return
     with Decoders(seconds=HEADER_SECONDS) as decoders, ThreadPoolExecutor(decoders.most) as pool:
 
-        def row(path: str) -> tuple | None:
+        def row(path: str) -> tuple | _Skipped:
             try:
                 path.encode()
                 kind, width, height = decoders.read_header(folder / path)
-            except (PictureError, UnicodeEncodeError):
-                return None  # no picture, or a name that SQLite's text cannot hold
+            except PictureError as error:
+                return _Skipped(path, str(error))
+            except UnicodeEncodeError:
+                return _Skipped(path, "its name is no text (UTF-8).")
             return (path, kind, width, height, *_state(files[path]))
 
         for start in range(0, len(wanted), _BATCH):

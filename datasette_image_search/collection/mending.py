@@ -10,6 +10,7 @@ from .. import catalog
 from ..catalog import CollectionRecord, Rows
 from ..errors import ImageSearchError, SidecarMissing
 from ..vector_index import Sidecar, mend, problems
+from ..wording import command_line
 from .choosing import is_shared, own_sidecar
 from .search import Collection, identity_of
 
@@ -73,6 +74,6 @@ def repair(database: Path) -> list[str]:
             if missing:
                 said.append(
                     f"{missing:,} pictures of {record.name!r} have to be embedded again: "
-                    f"run 'datasette image-search embed {database} {record.name}'."
+                    f"run {command_line('embed', database, record.name)}."
                 )
     return said

@@ -13,6 +13,7 @@ from ..errors import (
     ImageSearchError,
     NotFound,
 )
+from ..wording import command_line
 from . import files, visit
 
 # Of a file that has changed less than so many seconds ago, the next change may leave the
@@ -82,7 +83,7 @@ def choose(records: list, name: str | None, db, table: str):
         file = db.path.replace("\\", "/").rpartition("/")[2] if db.path else db.name
         raise NotFound(
             f"The pictures of {table!r} are not embedded yet: "
-            f"run 'datasette image-search embed {file} {table}'."
+            f"run {command_line('embed', file, table)}."
         )
     if name is None:
         return records[0]

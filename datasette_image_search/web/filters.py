@@ -79,15 +79,20 @@ async def conditions(datasette, request, database: str, table: str) -> Condition
     return Conditions(" and ".join(clauses) or None, parameters)
 
 
-def in_words(pairs: Pairs) -> list[tuple[str, Pairs]]:
-    """(what a filter says, the parameters that are left without it) for each."""
-    return [
+def in_words(pairs: Pairs, applied: Conditions | None) -> list[tuple[str, Pairs]]:
+    """(what a filter says, the parameters that are left without it) for each that is
+    ``applied``; for all where that is not known, as after a mistake in one of them."""
+    searched = applied is None or any(name.startswith("search") for name in applied.parameters)
+    said = [
         (_words(key, value), pairs[:place] + pairs[place + 1 :])
         for place, (key, value) in enumerate(pairs)
+        if searched or not key.startswith("_search")  # a table may have no index of its words
     ]
+    return [(words, left) for words, left in said if words]
 
 
 def _words(key: str, value: str) -> str:
+    """Empty for what Datasette takes for no filter."""
     if key == "_where":
         return value
     if key == "_search":
@@ -96,9 +101,7 @@ def _words(key: str, value: str) -> str:
         return f"{key.removeprefix('_search_')} matches “{value}”"
     if _names_column(key):
         try:
-            said = Filters([(key, value)]).human_description_en().removeprefix("where ")
+            return Filters([(key, value)]).human_description_en().removeprefix("where ")
         except (ValueError, RecursionError):
-            said = ""
-        if said:
-            return said
+            pass
     return f"{key.removeprefix('_')}: {value}"

@@ -126,6 +126,7 @@ def as_json(place: Place, question: Question, found: Found) -> dict:
         "next": None,
         "next_url": None,
         "truncated": found.answer.truncated and question.is_asked,
+        **({"why_none": sentence(found.answer.why_none)} if found.answer.why_none else {}),
     }
 
 
@@ -170,7 +171,7 @@ async def as_html(
         "asked": None,
         "cards": [],
         "collections": _collections(place, question),
-        "filters": _filters(place, question),
+        "filters": _filters(place, question, found and found.conditions),
         "upload": await _upload_form(place),
         "start_url": place.link(pairs=[]) if error and place.record else None,
     }
@@ -266,10 +267,10 @@ def _collections(place: Place, question: Question) -> list[dict]:
     ]
 
 
-def _filters(place: Place, question: Question) -> list[dict]:
+def _filters(place: Place, question: Question, applied: Conditions | None) -> list[dict]:
     return [
         {"text": text, "remove_url": place.link(*question.own, pairs=left)}
-        for text, left in filters.in_words(place.filters)
+        for text, left in filters.in_words(place.filters, applied)
     ]
 
 
