@@ -23,6 +23,7 @@ from datasette_image_search import catalog
 from datasette_image_search.cli import image_search
 from datasette_image_search.collection import Collection
 from datasette_image_search.collection.evaluation import _error
+from datasette_image_search.vector_index.lock import hold
 
 
 def run(*arguments, code=0):
@@ -326,6 +327,34 @@ def test_forget_removes_one_collection_and_nothing_else(shop_copy, torch_home):
     assert run("embed", database, "products", "--model", "mini").stdout.startswith("24 embedded")
 
 
+def test_forget_while_somebody_embeds(shop_copy, torch_home, monkeypatch):
+    database = shop_copy / "shop.db"
+    with hold(shop_copy / "shop.products.faiss"):
+        assert "is being written by process" in failure("forget", database, "products")
+    known = catalog.collections
+
+    def meanwhile(conn):
+        """What is known, before other programs are done."""
+        monkeypatch.undo()
+        before = known(conn)
+        run("embed", database, "products", "--model", "mini", "--collection", "small")
+        run("embed", database, "products", "--model", "mini", "--replace")
+        return before
+
+    monkeypatch.setattr(catalog, "collections", meanwhile)
+    assert "has just changed the collection 'products'" in failure("forget", database, "products")
+    for name in ("products", "small"):
+        assert "by mini, index exact" in run("similar", database, name, 1).output
+
+
+def test_forget_where_the_catalog_names_no_sidecar(shop_copy):
+    with sqlite3.connect(shop_copy / "shop.db") as conn:
+        conn.execute("update image_search_collections set sidecar = '../shop.db'")
+    run("forget", shop_copy / "shop.db", "products")
+    assert run("status", shop_copy / "shop.db").output.startswith("No collections in ")
+    assert (shop_copy / "shop.products.faiss").exists()
+
+
 def test_forget_leaves_a_copied_database_its_sidecar(shop_copy):
     shutil.copy(shop_copy / "shop.db", shop_copy / "copy.db")
     run("forget", shop_copy / "shop.db", "products")
@@ -344,6 +373,36 @@ def test_each_row_is_counted_once(shop_copy, torch_home):
     run("embed", database, "products")
     said = run("status", database).output
     assert "24 with a picture: 21 embedded, 0 pending, 3 failed, 0 stale" in said
+    conn.execute("update products set picture = cast(x'ff2e706e67' as text) where id = 1")
+    conn.execute("update products set picture = 7 where id = 2")
+    conn.execute("update products set picture = x'00' where id = 4")
+    conn.commit()
+    said = run("status", database).output
+    assert "24 with a picture: 20 embedded, 3 pending, 1 failed, 0 stale" in said
+    assert re.findall(r"failed    (\d+):", said) == ["99"]
+    run("embed", database, "products")
+    said = run("status", database).output
+    assert "24 with a picture: 20 embedded, 0 pending, 4 failed, 0 stale" in said
+    assert re.findall(r"failed    (\d+):", said) == ["1", "2", "4", "99"]
+
+
+def test_one_damaged_collection_does_not_keep_the_others_from_being_mended(shop_copy, torch_home):
+    database = shop_copy / "shop.db"
+    run("embed", database, "products", "--model", "mini", "--collection", "small")
+    with sqlite3.connect(database) as conn:
+        conn.execute("update image_search_rows_1 set image_search_picture = 'ff', "
+                     "image_search_error = x'ff' where image_search_key0 = 1")  # fmt: skip
+    sidecar = shop_copy / "shop.small.faiss"
+    sidecar.write_bytes(sidecar.read_bytes()[:2000])
+    said = run("verify", database, code=1).output
+    assert (
+        "products: the catalog in shop.db is damaged: a row of 'products' has picture 'ff'" in said
+    )
+    assert "small: shop.small.faiss is damaged" in said
+    json.loads(run("status", database, "--json").stdout)
+    said = run("repair", database).output
+    assert "'datasette image-search embed shop.db products' makes it anew" in said
+    assert list(shop_copy.glob("shop.small.faiss*-damaged"))
 
 
 def test_suggested_commands_can_be_pasted(shop_copy, tmp_path):

@@ -389,9 +389,8 @@ def test_ctrl_c_is_answered_at_once_and_by_one_process(tmp_path):
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background ignore it
 sys.path.insert(0, {str(ROOT)!r})
-from datasette_image_search.collection import EmbedOptions, embed, load
-from datasette_image_search.collection.progress import Silent
-class Told(Silent):
+from datasette_image_search.collection import EmbedOptions, Progress, embed, load
+class Told(Progress):
     def start(self, total): print(total, flush=True)
     def advance(self, rows): print("row\\n" * rows, end="", flush=True)
 load("p.db", "p", ".")

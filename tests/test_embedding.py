@@ -20,6 +20,7 @@ from datasette_image_search import catalog, collection
 from datasette_image_search.collection import (
     Collection,
     EmbedOptions,
+    Progress,
     embed,
     embedding,
     load,
@@ -28,7 +29,6 @@ from datasette_image_search.collection import (
     verify,
 )
 from datasette_image_search.collection.opened import _sidecars
-from datasette_image_search.collection.progress import Silent
 from datasette_image_search.errors import (
     Busy,
     CatalogError,
@@ -559,7 +559,7 @@ def test_a_run_that_breaks_off_closes_nothing_that_its_threads_use(shop_copy, mo
             failures.append(error)
             raise
 
-    class Interrupted(Silent):
+    class Interrupted(Progress):
         def advance(self, rows):
             if rows:
                 raise KeyboardInterrupt
@@ -682,7 +682,7 @@ def test_load_tells_how_far_it_is_and_others_may_write_meanwhile(shop_copy, tmp_
     monkeypatch.setattr(collection.loading, "_BATCH", 10)
     told = []
 
-    class Meanwhile:
+    class Meanwhile(Progress):
         def start(self, total):
             told.append(total)
 

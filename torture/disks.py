@@ -101,7 +101,7 @@ def _command(writing, arguments: list[str], before) -> None:
 
 def _is_plain(code: int, said: str) -> str | None:
     """What is wrong with how a command failed: one sentence and exit code 1 are right."""
-    lines = [line for line in said.splitlines() if line]
+    lines = [line for line in said.splitlines() if line and not line.startswith("Embedding ")]
     if code == 1 and len(lines) == 1 and lines[0].startswith("Error: ") and "rror(" not in said:
         return None
     return f"exit code {code}: {said[-300:]}"

@@ -242,28 +242,31 @@ def _sidecars_named(database: Path) -> set[str]:
         return set()  # no database, or one without a catalog
 
 
+_OF_TABLE = "from image_search_folders where table_name = ? collate nocase"
+
+
 def folder_of(conn: sqlite3.Connection, table: str) -> Path | None:
     """The folder that ``load`` made the table from, or None."""
     if schema.version(conn) == 0:
         return None
-    row = conn.execute(
-        "select folder from image_search_folders where table_name = ?", (table,)
-    ).fetchone()
+    row = conn.execute(f"select folder {_OF_TABLE}", (table,)).fetchone()
     return row and Path(database_path(conn)).parent / row[0]
 
 
 def remember_folder(conn: sqlite3.Connection, table: str, folder: Path) -> None:
     """What ``load`` was given; the table's collections that looked there before look here now."""
     folder = portable(conn, folder)
-    query = "select folder from image_search_folders where table_name = ?"
-    before = conn.execute(query, (table,)).fetchone() or (None,)
+    old = conn.execute(f"select folder {_OF_TABLE}", (table,)).fetchone()
+    if old and old[0] != folder:
+        for record in collections(conn):
+            if record.is_of(table) and record.root == old[0]:
+                update(conn, record.id, root=folder)
+                # of files in another folder
+                rows = schema.rows_table(record.id)
+                conn.execute(f"update {rows} set image_search_fingerprint = null")
+    conn.execute(f"delete {_OF_TABLE}", (table,))
     conn.execute(
-        "update image_search_collections set root = ? where table_name = ? and root = ?",
-        (folder, table, *before),
-    )
-    conn.execute(
-        "insert or replace into image_search_folders (table_name, folder) values (?, ?)",
-        (table, folder),
+        "insert into image_search_folders (table_name, folder) values (?, ?)", (table, folder)
     )
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
+from ..wording import command_line
 from . import schema
 from .collections import CollectionRecord, damaged
-from .tables import quote
+from .tables import database_name, quote
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ class Rows:
             f"where {self._match_key}"
         )
         picture, thumbnail = self.conn.execute(query, key).fetchone() or (None, None)
-        return self._checked(picture), self._checked(thumbnail, bytes, "thumbnail")
+        return self._checked(picture), self._checked(thumbnail, bytes, "thumbnail", "--replace")
 
     def preview(self, key: tuple) -> tuple[int | None, bool]:
         """(picture id, is there a thumbnail of it) of a row; (None, False) without one."""
@@ -187,52 +190,53 @@ class Rows:
     def counts(self) -> dict[str, int]:
         """rows with a picture, each embedded, pending or failed; stale, distinct pictures.
 
-        Pending is what the next embed looks at first: new rows, and those whose source is
-        another now. What is embedded of one that failed or changed since is still found.
+        Pending are new rows, and those whose source is another since the last embed: the
+        picture they had is still found.
         """
-        column = f"{self._table}.{quote(self.collection.column_name)}"
-        here, done, failed = self.conn.execute(
-            f"""
-            select count(*), count(not changed and error is null and picture is not null or null),
-                   count(not changed and error is not null or null)
-            from (
-                select {self._rows}.image_search_picture as picture,
-                       {self._rows}.image_search_error as error,
-                       {self._rows}.image_search_source is not null
-                           and {self._rows}.image_search_source != {column}
-                           and typeof({column}) != 'blob' as changed
-                from {self._table} left join {self._rows} on {self._join}
-                where {self._wanted}
-            )
-            """
+        here, seen = self.conn.execute(
+            f"select count(*), count({self._rows}.{self._keys[0]}) from {self._table} "
+            f"left join {self._rows} on {self._join} where {self._wanted}"
         ).fetchone()
+        failed = done = 0
+        for *_, picture, error in self._unchanged():
+            failed += error is not None
+            done += error is None and picture is not None
         known, pictures = self.conn.execute(
             f"select count(*), count(distinct image_search_picture) from {self._rows}"
         ).fetchone()
-        both = self.conn.execute(
-            f"select count(*) from {self._rows} join {self._table} on {self._join} "
-            f"where {self._wanted}"
-        ).fetchone()[0]
         return {
             "rows": here,
             "embedded": done,
             "pictures": pictures,
             "pending": here - done - failed,
             "failed": failed,
-            "stale": known - both,
+            "stale": known - seen,
         }
+
+    def failures(self, most: int = 10) -> list[tuple[tuple, str]]:
+        """(key, reason) of rows whose picture could not be embedded, and has not changed since."""
+        failed = self._unchanged(f"{self._rows}.image_search_error is not null")
+        return [(tuple(key), error) for *key, _, error in islice(failed, most)]
+
+    def _unchanged(self, where: str | None = None) -> Iterator[tuple]:
+        """(key …, picture id, reason for there being none) of rows as the last embed saw them."""
+        column = f"{self._table}.{quote(self.collection.column_name)}"
+        own = f"{self._rows}.image_search_"
+        rows = self.conn.execute(
+            f"select {as_read(column)}, {own}source, {', '.join(self._own_keys)}, {own}picture, "
+            # of another type it was not written by us
+            f"case typeof({own}error) when 'blob' then hex({own}error) else {own}error end "
+            f"from {self._table} join {self._rows} on {self._join} "
+            f"where {self._wanted}{_and(where)} order by {', '.join(self._own_keys)}"
+        )
+        for value, source, *rest in rows:
+            value = text(value)
+            if (None if value is None else str(value)) == source:
+                yield rest
 
     def is_empty(self) -> bool:
         """Has no row been looked at yet?"""
         return self.conn.execute(f"select 1 from {self._rows} limit 1").fetchone() is None
-
-    def failures(self, most: int = 10) -> list[tuple[tuple, str]]:
-        """(key, reason) of rows whose picture could not be embedded."""
-        query = (
-            f"select {', '.join(self._keys)}, image_search_error from {self._rows} "
-            f"where image_search_error is not null order by {', '.join(self._keys)} limit ?"
-        )
-        return [(tuple(row[:-1]), row[-1]) for row in self.conn.execute(query, (most,))]
 
     def pictures_in_use(self) -> np.ndarray:
         """The ids (int64) of every picture that a row of this collection has."""
@@ -245,13 +249,28 @@ class Rows:
     def _ids(self, rows: list[tuple]) -> np.ndarray:
         return np.fromiter((self._checked(row[0]) for row in rows), np.int64, len(rows))
 
-    def _checked(self, value, type: type = int, name: str = "picture"):
+    def _checked(self, value, kind: type = int, name: str = "picture", *how: str):
         """``value``, if it is what it should be: the column holds whatever was put there."""
-        if value is None or isinstance(value, type):
+        if value is None or isinstance(value, kind):
             return value
-        row = f"a row of {self.collection.table_name!r}"
-        then = ": 'datasette image-search embed --replace' makes all of it anew"
-        raise damaged(self.conn, f"{row} has {name}", value, then)
+        table = self.collection.table_name
+        again = command_line("embed", database_name(self.conn), self.collection.name, *how)
+        raise damaged(
+            self.conn, f"a row of {table!r} has {name}", value, f": {again} makes it anew"
+        )
+
+
+def as_read(column: str) -> str:
+    """A picture's source in SQL; text as bytes, as one that is no UTF-8 would stop the reading
+    of all. :func:`text` makes it text again."""
+    return (
+        f"case typeof({column}) when 'blob' then null "
+        f"when 'text' then cast({column} as blob) else {column} end"
+    )
+
+
+def text(value):
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def _and(where: str | None) -> str:

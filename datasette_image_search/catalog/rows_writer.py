@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from . import schema
-from .rows import Rows
+from .rows import Rows, as_read, text
 from .tables import quote
 
 PAGE = 2000
@@ -70,9 +70,7 @@ class RowsWriter(Rows):
         keys = ", ".join(self._own_keys)
         after = f" and ({keys}) > ({', '.join('?' for _ in self._own_keys)})"
         start = (
-            # Text as bytes: one row's that is no UTF-8 would stop the reading of all.
-            f"select {keys}, case typeof({column}) when 'blob' then null "
-            f"when 'text' then cast({column} as blob) else {column} end, "
+            f"select {keys}, {as_read(column)}, "
             # Of another type it was not written by us: the row is looked at as if it were new.
             f"{self._rows}.image_search_source, {self._only('text', 'fingerprint')}, "
             f"{self._only('integer', 'picture')}, {self._rows}.image_search_error, "
@@ -86,13 +84,19 @@ class RowsWriter(Rows):
         page = self.conn.execute(start + end).fetchall()
         while page:
             yield [
-                Candidate(tuple(row[:width]), _text(row[width]), *row[width + 1 :]) for row in page
+                Candidate(tuple(row[:width]), text(row[width]), *row[width + 1 :]) for row in page
             ]
             page = self.conn.execute(start + after + end, page[-1][:width]).fetchall()
 
-    def _only(self, type: str, name: str) -> str:
+    def _only(self, kind: str, name: str) -> str:
         column = f"{self._rows}.image_search_{name}"
-        return f"case typeof({column}) when '{type}' then {column} end"
+        return f"case typeof({column}) when '{kind}' then {column} end"
+
+    def first_value(self):
+        """What the first row with a picture has in its column; None for a BLOB, or no row."""
+        column = f"{self._table}.{quote(self.collection.column_name)}"
+        query = f"select {as_read(column)} from {self._table} where {self._wanted} limit 1"
+        return text((self.conn.execute(query).fetchone() or (None,))[0])
 
     def count_candidates(self) -> int:
         query = f"select count(*) from {self._table} where {self._wanted}"
@@ -148,10 +152,6 @@ class RowsWriter(Rows):
             f"delete from {self._rows} where not exists (select 1 from {self._table} "
             f"where {self._join} and {column} is not null and {column} != '')"
         ).rowcount
-
-
-def _text(value):
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def drop_unused_pictures(conn: sqlite3.Connection, collection_ids: list[int]) -> None:

@@ -121,7 +121,8 @@ def embed(database, table, no_thumbnails, **options):
     if summary.failed:
         click.echo(visible(f"{command_line('status', database)} tells what failed."), err=True)
     if summary.all_failed:
-        raise ImageSearchError("not one picture could be read; --root names another folder.")
+        hint = "; --root names another folder" if summary.folder else ""
+        raise ImageSearchError(f"not one picture could be read{hint}.")
 
 
 @command

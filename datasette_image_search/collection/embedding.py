@@ -16,7 +16,7 @@ from ..catalog import Candidate, CollectionRecord, Outcome, Picture, RowsWriter
 from ..sources import Sources, is_url
 from ..vector_index import SidecarWriter, mend
 from .choosing import EmbedOptions, changed_meanwhile, collection_for, folder_missing
-from .progress import Progress, Silent
+from .progress import Progress
 from .reading import Read, Reader
 from .search import identity_of
 
@@ -35,10 +35,10 @@ class Summary:
     removed: int = 0
     failed: int = 0
     unchanged: int = 0
+    folder: Path | None = None  # where files were looked for, if the table names files
 
     @property
     def all_failed(self) -> bool:
-        """A folder that is another, or empty, rather than pictures that are damaged."""
         return self.failed > 0 and not (self.embedded or self.reused or self.unchanged)
 
     def __str__(self) -> str:
@@ -54,7 +54,7 @@ def embed(
     options: EmbedOptions = EmbedOptions(),
     *,
     extra_models: list | None = None,
-    progress: Progress = Silent(),
+    progress: Progress = Progress(),
 ) -> Summary:
     """Embed what is new or changed in ``table``, forget what is gone.
 
@@ -70,16 +70,17 @@ def embed(
             )
             path, identity = record.sidecar_path(conn), identity_of(record)
             # What was guessed or remembered; of a stranger's database, which files it names.
-            progress.tell(
-                f"{record.table_name}.{record.column_name} with {record.model}; "
-                f"files are looked for in {record.root_path(conn)}."
-            )
+            folder = _folder(conn, record)
+            where = f"; files are looked for in {folder}" if folder else ""
+            progress.tell(f"{record.table_name}.{record.column_name} with {record.model}{where}.")
             if RowsWriter(conn, record).is_empty() and _is_there(conn, record):
                 mend(path, identity)  # what lies there may be left of another collection
             with SidecarWriter(path, identity, record.index_kind) as index:
                 if not _is_there(conn, record):
                     raise changed_meanwhile(record.name)
-                return _Embedding(conn, record, model, weights, index, options, progress).run()
+                work = _Embedding(conn, record, model, weights, index, options, progress)
+                work.summary.folder = folder
+                return work.run()
     finally:
         conn.close()
 
@@ -90,6 +91,13 @@ def _is_there(conn, record: CollectionRecord) -> bool:
         known.id == record.id and identity_of(known) == identity_of(record)
         for known in catalog.collections(conn)
     )
+
+
+def _folder(conn, record: CollectionRecord) -> Path | None:
+    """Where the files are looked for that the table names; None if it has BLOBs or URLs."""
+    value = RowsWriter(conn, record).first_value()
+    is_file = isinstance(value, str) and not is_url(value)
+    return record.root_path(conn) if is_file else None
 
 
 # -- the work -------------------------------------------------------------------------

@@ -6,9 +6,10 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from .. import catalog
-from ..errors import NotFound
+from ..catalog import CollectionRecord
+from ..errors import CatalogError, NotFound
 from ..vector_index import discarding
-from .choosing import is_shared
+from .choosing import changed_meanwhile, is_shared
 
 
 def forget(database: Path, name: str) -> str:
@@ -25,11 +26,22 @@ def forget(database: Path, name: str) -> str:
             if record is None:
                 names = ", ".join(record.name for record in every) or "none"
                 raise NotFound(f"there is no collection {name!r}; there is {names}.")
-            shared = is_shared(Path(database), record)
-            sidecar = nullcontext() if shared else discarding(record.sidecar_path(conn))
-            with sidecar, catalog.transaction(conn):
+            with _sidecar_of(conn, database, record), catalog.transaction(conn):
+                now = catalog.collections(conn)  # an embed may have ended since
+                if record.id not in [known.id for known in now]:
+                    raise changed_meanwhile(record.name)
                 catalog.drop(conn, record)
-                catalog.drop_unused_pictures(conn, [r.id for r in every if r is not record])
+                others = [known.id for known in now if known.id != record.id]
+                catalog.drop_unused_pictures(conn, others)
             return record.name
     finally:
         conn.close()
+
+
+def _sidecar_of(conn, database: Path, record: CollectionRecord):
+    """Deletes the collection's own sidecar at its end, if it has one of its own."""
+    try:
+        path = record.sidecar_path(conn)
+    except CatalogError:  # the catalog names a file that can be none
+        return nullcontext()
+    return nullcontext() if is_shared(Path(database), record) else discarding(path)

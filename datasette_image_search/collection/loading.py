@@ -15,7 +15,7 @@ from .. import catalog
 from ..catalog import Table
 from ..errors import NotFound, PictureError, UsageError
 from ..pictures.decoders import Decoders
-from .progress import Progress, Silent
+from .progress import Progress
 
 # fmt: off
 EXTENSIONS = frozenset([
@@ -29,6 +29,7 @@ _UNREADABLE = {
                     "a camera's raw format"),
 }
 # fmt: on
+_LISTED = EXTENSIONS | _UNREADABLE.keys()
 # More than this share of a table gone at once looks like a disk that is not there.
 _SUSPICIOUS_SHARE, _SUSPICIOUS_ROWS = 0.5, 10
 # Headers are read so many at a time, and then written: others may write in between.
@@ -60,13 +61,19 @@ class LoadSummary:
         )
 
 
+@dataclass(frozen=True)
+class _Skipped:
+    path: str
+    reason: str
+
+
 def load(
     database: Path,
     table: str,
     folder: Path,
     *,
     prune: bool = False,
-    progress: Progress = Silent(),
+    progress: Progress = Progress(),
 ) -> LoadSummary:
     """Make or bring up to date the table of the pictures below ``folder``.
 
@@ -116,7 +123,7 @@ def _walk(folder: Path, summary: LoadSummary) -> Iterator[tuple[str, os.stat_res
         for name in sorted(names):
             path = Path(place, name)
             ending = path.suffix.lower()
-            if name.startswith(".") or ending not in EXTENSIONS | _UNREADABLE.keys():
+            if name.startswith(".") or ending not in _LISTED:
                 continue
             if path.is_file():
                 inside = path.relative_to(folder).as_posix()
@@ -160,12 +167,6 @@ def _bring_up_to_date(
         name = catalog.quote(table)
         conn.executemany(f"delete from {name} where path = ?", [(path,) for path in gone])
     summary.removed = len(gone)
-
-
-@dataclass(frozen=True)
-class _Skipped:
-    path: str
-    reason: str
 
 
 def _known(conn, table: str) -> tuple[str, dict[str, tuple]]:

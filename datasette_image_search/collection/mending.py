@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .. import catalog
 from ..catalog import CollectionRecord, Rows
-from ..errors import ImageSearchError, SidecarMissing
+from ..errors import CatalogError, ImageSearchError, SidecarMissing
 from ..vector_index import Sidecar, mend, problems
 from ..wording import command_line
 from .choosing import is_shared, own_sidecar
@@ -40,12 +40,14 @@ def _verify(conn, record: CollectionRecord) -> Finding:
     found = []
     if not Rows(conn, record).is_empty():  # else an embed has just begun, or was killed then
         found = problems(record.sidecar_path(conn), identity_of(record))
+    missing = 0
     try:
         record.require_column(conn)
         Collection.open(conn, record.name)
+        missing = 0 if found else _missing(conn, record)
     except ImageSearchError as error:
         found.append(str(error))
-    return Finding(record.name, found, 0 if found else _missing(conn, record))
+    return Finding(record.name, found, missing)
 
 
 def _missing(conn, record: CollectionRecord) -> int:
@@ -66,14 +68,22 @@ def repair(database: Path) -> list[str]:
     said = []
     with catalog.plainly(database):
         for record in catalog.collections(conn):
-            path, identity = record.sidecar_path(conn), identity_of(record)
-            if is_shared(Path(database), record) and problems(path, identity):
-                record = own_sidecar(conn, Path(database), record)
-            said += mend(record.sidecar_path(conn), identity_of(record))
-            missing = _missing(conn, record)
-            if missing:
-                said.append(
-                    f"{missing:,} pictures of {record.name!r} have to be embedded again: "
-                    f"run {command_line('embed', database, record.name)}."
-                )
+            try:
+                said += _repair(conn, database, record)
+            except CatalogError as error:  # of its rows: the others can still be mended
+                said.append(str(error))
+    return said
+
+
+def _repair(conn, database: Path, record: CollectionRecord) -> list[str]:
+    path, identity = record.sidecar_path(conn), identity_of(record)
+    if is_shared(Path(database), record) and problems(path, identity):
+        record = own_sidecar(conn, Path(database), record)
+    said = mend(record.sidecar_path(conn), identity_of(record))
+    missing = _missing(conn, record)
+    if missing:
+        said.append(
+            f"{missing:,} pictures of {record.name!r} have to be embedded again: "
+            f"run {command_line('embed', database, record.name)}."
+        )
     return said

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
 
+class Progress:
+    """Told what is begun and how far it has come; this one keeps it to itself.
 
-class Progress(Protocol):
-    """Told what is begun and how far it has come; the command line draws a bar."""
+    The command line draws a bar.
+    """
 
-    def tell(self, sentence: str) -> None: ...
-    def start(self, total: int) -> None: ...
-    def advance(self, rows: int) -> None: ...
-
-
-class Silent:
     def tell(self, sentence: str) -> None: ...
     def start(self, total: int) -> None: ...
     def advance(self, rows: int) -> None: ...

@@ -13,7 +13,8 @@ from .search import Collection
 
 @dataclass(frozen=True)
 class CollectionStatus:
-    """One collection's state. ``problem`` is a sentence where it cannot be searched."""
+    """One collection's state. ``problem`` is a sentence where it cannot be searched, or embed
+    cannot go on."""
 
     record: CollectionRecord
     counts: dict[str, int] = field(default_factory=dict)
@@ -30,10 +31,10 @@ def status(conn: sqlite3.Connection, most_failures: int = 10) -> list[Collection
 
 
 def _status_of(conn, record: CollectionRecord, most_failures: int) -> CollectionStatus:
-    rows = Rows(conn, record)
-    failures = rows.failures(most_failures)
+    rows, failures = Rows(conn, record), []
     try:
         record.require_column(conn)
+        failures = rows.failures(most_failures)
         collection = Collection.open(conn, record.name)
         counts = rows.counts()
         index = collection.index

@@ -69,11 +69,8 @@ async def _picture_cell(datasette, db, records, record, row, column, value):
 
     try:
         picture, has_thumbnail = await db.execute_fn(preview)
-    except (
-        ImageSearchError,
-        sqlite3.Error,
-    ):  # a damaged catalog: the table page goes on without us
-        return None
+    except (ImageSearchError, sqlite3.Error):
+        return None  # a damaged catalog: the table page goes on without us
     if picture is None:
         return None
     name = None if record == records[0] else record.name

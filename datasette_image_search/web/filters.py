@@ -86,7 +86,8 @@ def in_words(pairs: Pairs, applied: Conditions | None) -> list[tuple[str, Pairs]
     said = [
         (_words(key, value), pairs[:place] + pairs[place + 1 :])
         for place, (key, value) in enumerate(pairs)
-        if searched or not key.startswith("_search")  # a table may have no index of its words
+        # A table may have no index of its words.
+        if searched or not (key in ("_search", "_searchmode") or key.startswith("_search_"))
     ]
     return [(words, left) for words, left in said if words]
 

@@ -126,7 +126,7 @@ def as_json(place: Place, question: Question, found: Found) -> dict:
         "next": None,
         "next_url": None,
         "truncated": found.answer.truncated and question.is_asked,
-        **({"why_none": sentence(found.answer.why_none)} if found.answer.why_none else {}),
+        "why_none": found.answer.why_none and sentence(found.answer.why_none),
     }
 
 
