@@ -12,6 +12,7 @@ VENV1 := .venv-1.0
 SHOP := demo/shop
 PICTURES ?= pictures
 HARDER := --sizes 144 144 --large 0 --mix 0.8 --smallest 0.15 --turn 30 --decay 0.1
+STILL_HARDER := --attend --tint 0.12 --drop 0.3 --keep 0.3
 EMBED = $(VENV)/bin/datasette image-search embed $(SHOP)/shop.db products --model mini --column picture
 
 .PHONY: demo test test-0.65 test-1.0 lint mini torture torture-0.65 torture-1.0 clean
@@ -53,8 +54,8 @@ lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
-# Four runs: learning, then with larger pictures and harder views of them, then where to look,
-# then with more left out.
+# Six runs: learning, then with larger pictures and harder views of them, then where to look,
+# then with more left out, then with views that show more than the picture, twice.
 mini: $(VENV)/ready
 	$(VENV)/bin/python training/train.py --pictures $(PICTURES) --name first \
 	    --epochs 48 --cooldown 35 --large 14
@@ -62,8 +63,13 @@ mini: $(VENV)/ready
 	    --epochs 30 --cooldown 24 --rate 0.0015 $(HARDER)
 	$(VENV)/bin/python training/train.py --pictures $(PICTURES) --name third --start second \
 	    --epochs 40 --cooldown 38 --rate 0.0012 $(HARDER) --attend --tint 0.08 --drop 0.2
-	$(VENV)/bin/python training/train.py --pictures $(PICTURES) --start third \
-	    --epochs 50 --cooldown 48 --rate 0.0014 $(HARDER) --attend --tint 0.12 --drop 0.3 --keep 0.3
+	$(VENV)/bin/python training/train.py --pictures $(PICTURES) --name fourth --start third \
+	    --epochs 50 --cooldown 48 --rate 0.0014 $(HARDER) $(STILL_HARDER)
+	$(VENV)/bin/python training/train.py --pictures $(PICTURES) --name fifth --start fourth \
+	    --epochs 50 --cooldown 48 --rate 0.0014 $(HARDER) $(STILL_HARDER) --largest 1.3 --seed 5
+	$(VENV)/bin/python training/train.py --pictures $(PICTURES) --start fifth \
+	    --epochs 30 --cooldown 28 --rate 0.0012 $(HARDER) $(STILL_HARDER) --largest 1.3 --seed 6 \
+	    --keep 0.5
 
 torture: torture-0.65 torture-1.0
 

@@ -30,8 +30,8 @@ def main():
         page.locator("table.rows-and-columns").scroll_into_view_if_needed()
         page.evaluate("document.querySelector('table.rows-and-columns').scrollIntoView()")
         save(page, "table")
-        # Half of its twelve are of its kind: the middle of what `mini` does in this shop.
-        page.goto(f"{arguments.url}{PAGE}?_similar=19&_size=12")
+        # Five of its twelve are of its kind: the middle of what `mini` does in this shop.
+        page.goto(f"{arguments.url}{PAGE}?_similar=17&_size=12")
         save(page, "similar")
         # A picture that is in no row: a product's, turned and cut.
         thumbnail = page.request.get(f"{arguments.url}{PAGE}/thumbnail/120").body()

@@ -51,12 +51,12 @@ def arguments():
     )
     add("--weights", type=Path, default=mini.WEIGHTS_FILE, help="file to write at the end")
     add("--name", default="mini", help="name of the run; the same name resumes it")
-    add("--start", help="name of an earlier run, whose averaged weights this one starts from")
+    add("--start", help="name of an earlier run, whose result this one starts from")
     add(
         "--keep",
         type=float,
         default=0.0,
-        help="share of that earlier run's weights in the ones that are written",
+        help="share of that earlier run's result in the weights that are written",
     )
     add("--epochs", type=int, default=90)
     add(
@@ -125,7 +125,7 @@ class Run:
     def resume(self):
         if not self.checkpoint.exists():
             if self.options.start:
-                self.start_from(self.options.work / f"{self.options.start}.pt")
+                self.start_from(self.options.start)
             return
         kept = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
         self.learner.load_state_dict(kept["learner"])
@@ -135,14 +135,22 @@ class Run:
         self.seconds, self.history = kept["seconds"], json.loads(kept["history"])
         print(f"resumed after epoch {self.epoch}", flush=True)
 
-    def start_from(self, checkpoint):
+    def start_from(self, run):
         """Begin at the weights of an earlier run, with a schedule of one's own."""
-        kept = torch.load(checkpoint, map_location=self.device, weights_only=True)
-        self.learner.load_state_dict(kept["average"])
-        self.average.load_state_dict(kept["average"])
-        print(f"started from epoch {kept['epoch']} of {checkpoint.stem}", flush=True)
+        weights = self.result_of(run)
+        self.learner.load_state_dict(weights)
+        self.average.load_state_dict(weights)
+        print(f"started from {run}", flush=True)
 
-    def save(self):
+    def result_of(self, run):
+        """The weights that an earlier run has written, with its heads."""
+        checkpoint = self.options.work / f"{run}.pt"
+        kept = torch.load(checkpoint, map_location=self.device, weights_only=True)
+        if "result" not in kept:
+            raise SystemExit(f"the run {run!r} has not come to its end: start it once more.")
+        return kept["result"]
+
+    def save(self, result=None):
         kept = {
             "learner": self.learner.state_dict(),
             "average": self.average.state_dict(),
@@ -151,6 +159,7 @@ class Run:
             "step": self.step,
             "seconds": self.seconds,
             "history": json.dumps(self.history),
+            **({"result": result.state_dict()} if result else {}),
         }
         part = self.checkpoint.with_suffix(".part")
         torch.save(kept, part)
@@ -253,8 +262,10 @@ class Run:
 
     def write(self, file):
         """The averaged network, with its last layer fitted, as the file that ships."""
+        result = self.mixed()
+        self.save(result)  # where a run that starts from this one begins
         labels = self.labels[self.rows].numpy()
-        network = finished(self.mixed(), self.tested, self.rows, labels, self.device)
+        network = finished(result, self.tested, self.rows, labels, self.device)
         store(network, file)
         print(f"wrote {file} ({file.stat().st_size / 1e6:.2f} MB)")
 
@@ -265,10 +276,8 @@ class Run:
         """
         if not self.options.keep:
             return self.average
-        start = self.options.work / f"{self.options.start}.pt"
-        kept = torch.load(start, map_location=self.device, weights_only=True)
         network = copy.deepcopy(self.average)
-        move(network, kept["average"], self.options.keep)
+        move(network, self.result_of(self.options.start), self.options.keep)
         return network
 
     def pictures_with_all_kinds(self):
