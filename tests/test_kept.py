@@ -84,7 +84,7 @@ def test_a_table_whose_key_is_another_now(conn, other, who):
     writer = other if who == "another connection" else conn
     assert Collection.kept(conn, "products").record.key_columns == ("id",)
     writer.execute("alter table products rename to gone")
-    with pytest.raises(NotFound, match="no table 'products'"):
+    with pytest.raises(NotFound, match="the table 'products' of the collection"):
         Collection.kept(conn, "products")
     writer.execute("create table products (sku text primary key, picture text)")
     with pytest.raises(CatalogError, match="is now sku, but id when it was embedded"):

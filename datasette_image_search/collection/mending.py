@@ -65,14 +65,16 @@ def _missing(conn, record: CollectionRecord) -> int:
 def repair(database: Path) -> list[str]:
     """Mend every collection from what is left; a sentence for each thing done or to do."""
     conn = catalog.connect(database, write=True)
-    said = []
+    said, failed = [], []
     with catalog.plainly(database):
         for record in catalog.collections(conn):
             try:
                 said += _repair(conn, database, record)
-            except CatalogError as error:  # of its rows: the others can still be mended
-                said.append(str(error))
-    return said
+            except CatalogError as error:  # of its own lines: the others can still be mended
+                failed.append(error)
+    if failed and not said:
+        raise failed[0]
+    return said + [str(error) for error in failed]
 
 
 def _repair(conn, database: Path, record: CollectionRecord) -> list[str]:
