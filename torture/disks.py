@@ -86,7 +86,9 @@ def _run(database: Path, made: _Made, before: Callable[[], None] | None = None) 
         said += part
     process.join()
     reading.close()
-    return process.exitcode, said.decode().strip()
+    lines = said.decode().strip().splitlines()
+    # Not what embed says before it begins.
+    return process.exitcode, "\n".join(s for s in lines if not s.startswith("Embedding "))
 
 
 def _command(writing, arguments: list[str], before) -> None:
@@ -101,7 +103,7 @@ def _command(writing, arguments: list[str], before) -> None:
 
 def _is_plain(code: int, said: str) -> str | None:
     """What is wrong with how a command failed: one sentence and exit code 1 are right."""
-    lines = [line for line in said.splitlines() if line and not line.startswith("Embedding ")]
+    lines = [line for line in said.splitlines() if line]
     if code == 1 and len(lines) == 1 and lines[0].startswith("Error: ") and "rror(" not in said:
         return None
     return f"exit code {code}: {said[-300:]}"
