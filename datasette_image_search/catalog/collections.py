@@ -85,11 +85,14 @@ class CollectionRecord:
 
     def require_column(self, conn: sqlite3.Connection) -> None:
         """Raise :class:`NotFound` where the table has no such column any more."""
-        if not any(same_name(self.column_name, column) for column in self.table(conn).columns):
+        table = self.table(conn)
+        try:
+            table.column(self.column_name)
+        except NotFound:
             raise NotFound(
                 f"table {self.table_name!r} has no column {self.column_name!r} any more: "
                 "embed another with --column NAME --replace."
-            )
+            ) from None
 
 
 _SIDECAR = ".faiss"

@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 from ..errors import SourceError
 from ..wording import shortened
 from . import fetched
+from .deadline import SecureSocket, Socket
 from .fetched import Fetched, quoted
 
 URL_SECONDS = 30  # from the first lookup to the last byte, redirects included
@@ -104,7 +105,7 @@ class Web:
                     f"{url.host} is at the private address {address[0]}: "
                     "allow such URLs with --allow-private-urls."
                 )
-            sock = _Socket(family, kind, protocol)
+            sock = Socket(family, kind, protocol)
             try:
                 sock.wait_until(deadline)
                 if number < len(found):
@@ -117,7 +118,7 @@ class Web:
                 failure = error
         raise failure or OSError("its host has no address")
 
-    def _encrypt(self, sock: _Socket, host: str, deadline: float) -> ssl.SSLSocket:
+    def _encrypt(self, sock: Socket, host: str, deadline: float) -> ssl.SSLSocket:
         secure = self._certificates.wrap_socket(sock, server_hostname=host)
         secure.wait_until(deadline)
         return secure
@@ -125,7 +126,7 @@ class Web:
     @cached_property
     def _certificates(self) -> ssl.SSLContext:
         context = ssl.create_default_context()
-        context.sslsocket_class = _SecureSocket
+        context.sslsocket_class = SecureSocket
         return context
 
 
@@ -147,35 +148,6 @@ def _addresses(url: _URL, deadline: float) -> list[tuple]:
         return found.result(max(0, deadline - time.monotonic()))
     except FutureTimeout:  # its own class until Python 3.11
         raise TimeoutError from None
-
-
-class _UntilDeadline:
-    """A socket whose reads must end, all together, at one moment.
-
-    A timeout alone begins anew with every byte: a server that sends one now and then
-    could keep us for days.
-    """
-
-    _deadline: float
-
-    def wait_until(self, deadline: float) -> None:
-        self._deadline = deadline
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self.settimeout(left)
-
-    def recv_into(self, *args, **kwargs) -> int:
-        self.wait_until(self._deadline)
-        return super().recv_into(*args, **kwargs)
-
-
-class _Socket(_UntilDeadline, socket.socket):
-    pass
-
-
-class _SecureSocket(_UntilDeadline, ssl.SSLSocket):
-    pass
 
 
 @dataclass(frozen=True)
