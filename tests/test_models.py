@@ -136,8 +136,24 @@ def test_packed_convolutions_give_what_plain_ones_do_at_every_shape(precision):
             assert ours.shape == plain.shape and ours.dtype == plain.dtype
             ours, plain = (found.float().flatten(1).numpy() for found in (ours, plain))
             assert cosines(ours, plain).min() > 0.9999
+        _check_what_follows(packed[0], network[0], dtype)
         again = copy.deepcopy(packed)(maps).float().flatten(1).numpy()
         assert np.array_equal(again, ours)
+
+
+def _check_what_follows(packed, plain, dtype):
+    """A packed convolution may rectify its output, and add it to what is there already."""
+    import torch
+
+    for side in (32, 30):  # packed for the first
+        maps = torch.randn(4, 3, side, side, dtype=dtype).to(memory_format=torch.channels_last)
+        expected = plain(maps)
+        found = packed.rectified(maps)
+        assert torch.allclose(found.float(), expected.relu().float(), atol=0.02)
+        other = torch.randn_like(expected)
+        wanted = (expected + other).relu().float()
+        assert packed.rectified_sum(maps, other) is other
+        assert torch.allclose(other.float(), wanted, atol=0.03)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])

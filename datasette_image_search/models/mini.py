@@ -21,6 +21,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from .packed import PackedConvolution
+
 INPUT_SIZE = 160
 # Of ImageNet, the means as whole numbers of 0..255: what is left of a byte fits into bfloat16.
 MEAN = (124 / 255, 116 / 255, 104 / 255)
@@ -78,12 +80,14 @@ class FromBytes(nn.Module):
         """N×H×W×3 bytes → N×DIMENSIONS."""
         count, height, width, _ = pictures.shape
         height, width = height // FOLD, width // FOLD
-        rows = pictures.view(count, height, FOLD, width, FOLD * 3)
-        folded = rows.transpose(2, 3).reshape(count, height, width, -1)
         dtype = self.network.trunk.stem.weight.dtype
-        centred = folded.to(dtype).sub_(self.means.to(dtype))
-        trunk = self.network.trunk
-        return self.network.head(trunk.from_folded(centred.permute(0, 3, 1, 2)))
+        # Long rows are quickly gone through: four bytes are moved as one number, and the
+        # means repeated for all positions of a row.
+        quads = pictures.flatten(2).view(torch.int32).view(count, height, FOLD, width, -1)
+        folded = quads.transpose(2, 3).reshape(count, height, -1).view(torch.uint8)
+        centred = folded.to(dtype).sub_(self.means.to(dtype).repeat(width))
+        centred = centred.view(count, height, width, -1).permute(0, 3, 1, 2)
+        return self.network.head(self.network.trunk.from_folded(centred))
 
 
 class Trunk(nn.Module):
@@ -110,7 +114,7 @@ class Trunk(nn.Module):
 
     def from_folded(self, folded):
         """The same from N×(3·FOLD²)×(H/FOLD)×(W/FOLD)."""
-        maps = self.stem(folded).relu_()
+        maps = rectified(self.stem, folded)
         pooled, pools = [], iter(self.pools)
         for number, stage in enumerate(self.stages):
             maps = stage(maps)
@@ -164,8 +168,21 @@ class Residual(nn.Module):
             )
 
     def forward(self, maps):
-        inner = self.second(self.first(maps).relu_())
-        return inner.add_(self.shortcut(maps)).relu_()
+        return rectified_sum(self.second, rectified(self.first, maps), self.shortcut(maps))
+
+
+def rectified(layer, maps):
+    """max(layer, 0)."""
+    if isinstance(layer, PackedConvolution):
+        return layer.rectified(maps)
+    return layer(maps).relu_()
+
+
+def rectified_sum(layer, maps, other):
+    """max(layer + other, 0); in use, written over ``other``."""
+    if isinstance(layer, PackedConvolution):
+        return layer.rectified_sum(maps, other)
+    return layer(maps).add_(other).relu_()
 
 
 def convolution(channels, width, size=3, stride=1, batch_norm=False):

@@ -30,6 +30,7 @@ def can_pack() -> bool:
         for place, name in (
             (torch._C._nn, "mkldnn_reorder_conv2d_weight"),
             (torch.ops.mkldnn, "_convolution_pointwise"),
+            (torch.ops.mkldnn, "_convolution_pointwise_"),
         )
     )
 
@@ -47,31 +48,55 @@ class PackedConvolution(torch.nn.Conv2d):
     """A Conv2d that has its weights twice, also in the order in which oneDNN reads them.
 
     That order suits one shape of input, and can be ten times slower than none at others.
+    What follows a convolution may be done by it, while its output is in the cache.
     """
 
     _packed: tuple | None = None  # a shape, and the weights in the order for it
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        weight = self._weight_for(maps)
+        return super().forward(maps) if weight is None else self._convolve(maps, weight)
+
+    def rectified(self, maps: torch.Tensor) -> torch.Tensor:
+        """max(convolution, 0)."""
+        weight = self._weight_for(maps)
+        if weight is None:
+            return super().forward(maps).relu_()
+        return self._convolve(maps, weight, "relu")
+
+    def rectified_sum(self, maps: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        """max(convolution + other, 0), written over ``other``."""
+        weight = self._weight_for(maps)
+        if weight is None or other.dtype != weight.dtype:
+            return other.add_(super().forward(maps)).relu_()
+        return self._convolve_onto(other, maps, weight)
+
+    def _weight_for(self, maps: torch.Tensor) -> torch.Tensor | None:
+        """The packed weight, if it suits maps of this shape."""
         if self._packed is None:
             self._packed = self._pack(maps)
         shape, weight = self._packed
-        if maps.shape != shape:
-            return super().forward(maps)
-        return self._convolve(maps, weight)
+        return weight if maps.shape == shape else None
 
     def _pack(self, maps: torch.Tensor) -> tuple:
         reorder = torch._C._nn.mkldnn_reorder_conv2d_weight
         try:
             weight = reorder(self.weight.to_mkldnn(), *self._geometry(), 1, list(maps.shape))
-            self._convolve(maps, weight)
+            self._convolve_onto(self._convolve(maps, weight), maps, weight)
         except (RuntimeError, TypeError):  # not in this precision on this processor, say
             return None, None
         return maps.shape, weight
 
-    def _convolve(self, maps: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    def _convolve(self, maps: torch.Tensor, weight: torch.Tensor, then="none") -> torch.Tensor:
         maps = maps.to(weight.dtype)  # as autocast does for the operators it knows
         convolve = torch.ops.mkldnn._convolution_pointwise
-        return convolve(maps, weight, self.bias, *self._geometry(), 1, "none", [], "")
+        return convolve(maps, weight, self.bias, *self._geometry(), 1, then, [], "")
+
+    def _convolve_onto(self, other, maps: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        maps = maps.to(weight.dtype)
+        convolve = torch.ops.mkldnn._convolution_pointwise_.binary
+        then = "add", 1.0, "relu", [], ""
+        return convolve(other, maps, weight, self.bias, *self._geometry(), 1, *then)
 
     def _geometry(self) -> list[list[int]]:
         return [list(pair) for pair in (self.padding, self.stride, self.dilation)]
