@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 
 import numpy as np
@@ -12,7 +11,7 @@ from conftest import COLOURS, SHAPES, draw, seeded_weights
 from datasette_image_search import models, pictures
 from datasette_image_search.errors import ModelError
 from datasette_image_search.models import torchvision_zoo
-from datasette_image_search.models.packed import PackedConvolution, can_pack, pack
+from datasette_image_search.models.packed import PackedConvolution, can_pack
 from datasette_image_search.models.torchvision_zoo import ZOO
 
 
@@ -106,54 +105,6 @@ def test_families_of_the_zoo_give_the_width_they_promise(name, torch_home, batch
     assert full.shape == (4, model.dimensions)
     auto = model.load(weights, "cpu", "auto").embed(batch[1][:4])
     assert cosines(full, auto).min() >= 0.999
-
-
-@pytest.mark.skipif(not can_pack(), reason="this torch has no oneDNN")
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_packed_convolutions_give_what_plain_ones_do_at_every_shape(precision):
-    """The weights are laid out for the first shape; others come after it, and before."""
-    import torch
-
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
-    torch.manual_seed(0)
-    network = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 16, 3, padding=1, stride=2),
-        torch.nn.Conv2d(16, 16, 3, groups=16, bias=False),
-        torch.nn.Sequential(torch.nn.Conv2d(16, 8, 3, padding="same", bias=False)),
-        torch.nn.Conv2d(8, 8, (1, 3), padding=(0, 1), padding_mode="reflect"),
-        torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Conv2d(8, 24, 3, dilation=2)),
-    ).to(dtype, memory_format=torch.channels_last)
-    packed = copy.deepcopy(network)
-    for _ in range(2):  # twice is as good as once
-        pack(packed)
-    kinds = [type(layer) for layer in packed.modules()]
-    assert kinds.count(PackedConvolution) == 2
-    with torch.inference_mode():
-        for count, side in ((4, 32), (1, 32), (4, 31), (4, 32)):
-            maps = torch.randn(count, 3, side, side, dtype=dtype)
-            maps = maps.to(memory_format=torch.channels_last)
-            ours, plain = packed(maps), network(maps)
-            assert ours.shape == plain.shape and ours.dtype == plain.dtype
-            ours, plain = (found.float().flatten(1).numpy() for found in (ours, plain))
-            assert cosines(ours, plain).min() > 0.9999
-        _check_what_follows(packed[0], network[0], dtype)
-        again = copy.deepcopy(packed)(maps).float().flatten(1).numpy()
-        assert np.array_equal(again, ours)
-
-
-def _check_what_follows(packed, plain, dtype):
-    """A packed convolution may rectify its output, and add it to what is there already."""
-    import torch
-
-    for side in (32, 30):  # packed for the first
-        maps = torch.randn(4, 3, side, side, dtype=dtype).to(memory_format=torch.channels_last)
-        expected = plain(maps)
-        found = packed.rectified(maps)
-        assert torch.allclose(found.float(), expected.relu().float(), atol=0.02)
-        other = torch.randn_like(expected)
-        wanted = (expected + other).relu().float()
-        assert packed.rectified_sum(maps, other) is other
-        assert torch.allclose(other.float(), wanted, atol=0.03)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])

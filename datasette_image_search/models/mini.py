@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .packed import PackedConvolution
+from .merged import rectified, rectified_sum
 
 INPUT_SIZE = 160
 # Of ImageNet, the means as whole numbers of 0..255: what is left of a byte fits into bfloat16.
@@ -169,20 +169,6 @@ class Residual(nn.Module):
 
     def forward(self, maps):
         return rectified_sum(self.second, rectified(self.first, maps), self.shortcut(maps))
-
-
-def rectified(layer, maps):
-    """max(layer, 0)."""
-    if isinstance(layer, PackedConvolution):
-        return layer.rectified(maps)
-    return layer(maps).relu_()
-
-
-def rectified_sum(layer, maps, other):
-    """max(layer + other, 0); in use, written over ``other``."""
-    if isinstance(layer, PackedConvolution):
-        return layer.rectified_sum(maps, other)
-    return layer(maps).add_(other).relu_()
 
 
 def convolution(channels, width, size=3, stride=1, batch_norm=False):

@@ -10,6 +10,7 @@ import torch
 from torch.fx.experimental.optimization import fuse
 
 from ..errors import ModelError, UsageError
+from .merged import merge
 from .packed import pack
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -86,14 +87,14 @@ def _cpu_has_bf16() -> bool:
 class Normalised(torch.nn.Module):
     """A network on pictures of bytes: N×H×W×3 uint8 in, as (x/255 - mean)/std to the network.
 
-    Its batch norms are folded into its convolutions.
+    Its batch norms are folded into its convolutions, and these do what follows them.
     """
 
     def __init__(
         self, network: torch.nn.Module, mean: tuple = IMAGENET_MEAN, std: tuple = IMAGENET_STD
     ):
         super().__init__()
-        self.network = fuse(network.eval(), inplace=True)
+        self.network = merge(fuse(network.eval(), inplace=True))
         scale = 1 / (255 * torch.tensor(std))
         self.register_buffer("scale", scale.view(1, 3, 1, 1))
         shift = -torch.tensor(mean) / torch.tensor(std)
