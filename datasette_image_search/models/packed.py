@@ -72,11 +72,13 @@ class PackedConvolution(torch.nn.Conv2d):
         return self._convolve_onto(other, maps, weight)
 
     def _weight_for(self, maps: torch.Tensor) -> torch.Tensor | None:
-        """The packed weight, if it suits maps of this shape."""
+        """The weights in the order for maps of this shape; None if there are no such orders."""
         if self._packed is None:
             self._packed = self._pack(maps)
-        shape, weight = self._packed
-        return weight if maps.shape == shape else None
+        shape, packed = self._packed
+        if packed is None or maps.shape == shape:
+            return packed
+        return self.weight  # by the same operators: what they round is the same for all shapes
 
     def _pack(self, maps: torch.Tensor) -> tuple:
         reorder = torch._C._nn.mkldnn_reorder_conv2d_weight
