@@ -10,12 +10,12 @@ Where `img2vec_pytorch` can be imported, so are its two ways: one picture at a t
 lists of 16. (`pip install --target FOLDER --no-deps img2vec_pytorch`, FOLDER in PYTHONPATH.)
 
 "Network alone" is the network in its own batches on pictures in memory: the most that any
-pipeline around it can reach. "In plain torch" is the same without what the plugin does for
-its speed beside precision, memory format and batches (batch norms folded into convolutions,
-memory that is kept). An `embed` is measured from its call
-to its end, the network's loading included; "going" is its speed after the first quarter of
-the pictures. The last lines set `mini` beside `resnet50`; without thumbnails it is the way
-from files to vectors.
+pipeline around it can reach; "decoding alone" is one core's. "In plain torch" is the same
+without what the plugin does for its speed beside precision, memory format and batches (batch
+norms folded into convolutions, which do what follows them; memory that is kept). An `embed` is
+measured from its call to its end, the network's loading included; "going" is its speed after
+the first quarter of the pictures. The last lines set `mini` beside `resnet50`; without
+thumbnails it is the way from files to vectors.
 
 Each line has a process of its own, warmed up before; they run in turn.
 """
@@ -130,6 +130,17 @@ def whole_embed(folder: Path, work: Path, model: str, **options) -> tuple[float,
     return taken, going.seconds()
 
 
+def decoding_alone(files: list[Path], model: str) -> float:
+    """Seconds for one processor to decode ``files`` and bring them to a model's size."""
+    from datasette_image_search import models, pictures
+
+    geometry = pictures.Geometry(models.get(model).input_size)
+    began = time.perf_counter()
+    for file in files:
+        pictures.prepare(file.read_bytes(), geometry, thumbnail=False)
+    return time.perf_counter() - began
+
+
 def network_alone(model: str, count: int) -> float:
     """Seconds for the network on ``count`` pictures that are in memory, in its own batches."""
     from datasette_image_search import models
@@ -241,6 +252,7 @@ def main() -> None:
         }
         for model in ("resnet50", "mini"):
             kinds[(alone.format(model),)] = Apart(network_alone, model, count)
+            kinds[(f"decoding alone, one core, {model}",)] = Apart(decoding_alone, files, model)
             for without in ("", " --no-thumbnails"):
                 name = f"embed --model {model}{without}"
                 kinds[name, f"{name}, going"] = Apart(
