@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -525,6 +527,7 @@ print(embed({str(database)!r}, "products", options))
             process.kill()
             kills += 1
         done = process.communicate()[0]
+        assert process.returncode in (0, -signal.SIGKILL)
         assert _vectors_of(tmp_path / "shop") >= has_before
     expected = opened(shop)
     found = opened(tmp_path / "shop")
@@ -533,18 +536,25 @@ print(embed({str(database)!r}, "products", options))
     assert len(found.index) == 24
 
 
-def test_a_batch_is_on_disk_before_the_network_has_the_next_one(shop_copy, monkeypatch):
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_batch_is_on_disk_before_its_thread_has_the_next_one(shop_copy, monkeypatch, at_once):
     """So a kill costs what the network has just then, and no more."""
-    network, there = runtime.Network.embed, []
+    network, there, threads = runtime.Network.embed, [], set()
+    monkeypatch.setitem(runtime._AT_ONCE, "cpu", at_once)
+    monkeypatch.setattr(runtime.torch, "get_num_threads", lambda: 2)
 
     def watched(self, pixels):
         there.append(_vectors_of(shop_copy, "watched"))
+        threads.add(threading.get_ident())
+        time.sleep(0.05)  # each has its turn
         return network(self, pixels)
 
     monkeypatch.setattr(runtime.Network, "embed", watched)
     options = EmbedOptions(model="mini", column="picture", batch_size=4, collection="watched")
     embed(shop_copy / "shop.db", "products", options)
-    assert there == [0, 4, 8, 12, 16, 20]
+    assert len(there) == 6 and len(threads) == at_once
+    assert all(found >= 4 * (number + 1 - at_once) for number, found in enumerate(there))
+    assert at_once > 1 or there == [0, 4, 8, 12, 16, 20]
 
 
 def test_a_run_that_breaks_off_closes_nothing_that_its_threads_use(shop_copy, monkeypatch):

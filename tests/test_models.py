@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -127,6 +129,37 @@ def test_a_network_on_a_cpu_is_packed(resnet50, batch):
     layers = list(network._module.modules())
     packed = [layer for layer in layers if isinstance(layer, PackedConvolution)]
     assert len(packed) == 53 and all(layer._packed for layer in packed)
+
+
+class Sharing:
+    """A network for as many batches at a time."""
+
+    def __init__(self, at_once):
+        self.at_once = at_once
+
+
+@pytest.mark.parametrize(("processors", "at_once", "each"), [(5, 2, 2), (4, 4, 1), (3, 1, 3)])
+def test_batches_at_a_time_share_the_processors(processors, at_once, each):
+    import torch
+
+    def seen(barrier=None):
+        if barrier:
+            barrier.wait(10)  # so that no thread has two turns
+        return torch.get_num_threads()
+
+    def elsewhere():
+        with ThreadPoolExecutor(1) as another:
+            return another.submit(seen).result()
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(processors)
+    try:
+        with models.workers(Sharing(at_once)) as threads:
+            barrier = threading.Barrier(at_once)
+            assert list(threads.map(seen, [barrier] * at_once)) == [each] * at_once
+        assert seen() == elsewhere() == processors
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("entry", ZOO, ids=lambda entry: entry.id)

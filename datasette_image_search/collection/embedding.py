@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -118,12 +119,13 @@ class _Embedding:
         self.sources = Sources(record.root_path(conn), allow_private=options.allow_private_urls)
         self.summary = Summary()
         self._batch: list[Read] = []  # decoded, waiting for the network
-        self._at_work: tuple[list[Read], Future] | None = None  # what the network has now
-        self._thread = ThreadPoolExecutor(1, "image-search-network")
+        self._at_work: deque[tuple[list[Read], Future]] = deque()  # what the network has now
         self._waiting: dict[int, list[Outcome]] = {}  # rows whose picture is in one of these
         self._outcomes: list[Outcome] = []  # rows whose fate is known
         self._pictures: list[Picture] = []  # whose vectors were there already
         self._loaded: models.LoadedModel | None = None
+        self._workers: ThreadPoolExecutor | None = None
+        self._closing = ExitStack()
         # The reading threads ask through a connection of their own, one at a time.
         self._looking = catalog.connect(catalog.database_path(conn))
         self._looking_lock = threading.Lock()
@@ -139,7 +141,7 @@ class _Embedding:
             is_known=self._is_known,
         )
         # Closed last: a connection that is closed while a thread asks through it crashes.
-        with closing(self._looking), self._thread, reader:
+        with closing(self._looking), self._closing, reader:
             for page in self.rows.candidates():
                 changed = self._changed(page)
                 for read in reader.read(changed, self._blob):
@@ -215,30 +217,34 @@ class _Embedding:
         self.progress.advance(1)
         if self._batch and len(self._batch) >= self._batch_size():
             self._embed_batch()
-        elif self._at_work and self._at_work[1].done():
+        elif self._at_work and self._at_work[0][1].done():
             self._finish_batch()
         if len(self._outcomes) >= _FLUSH_ROWS:
             self._write_down()
 
     def _embed_batch(self) -> None:
-        """Give the network the batch; while it is at work, write down the one before."""
+        """Give the network the batch; while it is at work, write down those before.
+
+        One more than it takes at once is waiting for it.
+        """
         batch, self._batch = self._batch, []
-        work = self._thread.submit(self._embed, batch) if batch else None
-        self._finish_batch()
-        self._at_work = (batch, work) if work else None
+        most = 0
+        if batch:
+            most = getattr(self._network(), "at_once", 1)
+            self._at_work.append((batch, self._workers.submit(self._embed, batch)))
+        while len(self._at_work) > most:
+            self._finish_batch()
 
     def _embed(self, batch: list[Read]) -> None:
-        """In the network's thread: what it has made is on disk before it goes on."""
+        """In a thread of the network's: what it has made is on disk before it goes on."""
         vectors = self._network().embed(np.stack([read.prepared.pixels for read in batch]))
         self.index.add(np.array([read.picture for read in batch], np.int64), vectors)
-        self.index.save_if_due()
 
     def _finish_batch(self) -> None:
-        """Write down the rows of the batch: their vectors must be on disk before."""
-        if self._at_work is None:
-            return
-        (batch, work), self._at_work = self._at_work, None
+        """Write down the rows of the oldest batch: their vectors must be on disk before."""
+        batch, work = self._at_work.popleft()
         work.result()
+        self.index.save_if_due()
         for read in batch:
             self._pictures.append(_picture(read))
             self._outcomes.extend(self._waiting.pop(read.picture))
@@ -253,6 +259,7 @@ class _Embedding:
         if self._loaded is None:
             options = self.options
             self._loaded = self.model.load(self.weights, options.device, options.precision)
+            self._workers = self._closing.enter_context(models.workers(self._loaded))
         return self._loaded
 
     def _write_down(self) -> None:

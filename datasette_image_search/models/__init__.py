@@ -6,6 +6,7 @@ its vectors are and whether its weights are on this machine is known without it.
 
 from .interface import NO_DOWNLOAD, EmbeddingModel, LoadedModel, Weights
 from .registry import DEFAULT_MODEL, get, models
+from .workers import workers
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -15,4 +16,5 @@ __all__ = [
     "Weights",
     "get",
     "models",
+    "workers",
 ]

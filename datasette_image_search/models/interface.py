@@ -38,7 +38,11 @@ def _sha256(path: Path, size: int, modified: int) -> str:
 
 
 class LoadedModel(Protocol):
-    """A network in memory, ready to embed."""
+    """A network in memory, ready to embed.
+
+    It may have a ``batch_size`` that suits it, and a number of batches ``at_once`` that it
+    is to be given by as many threads.
+    """
 
     def embed(self, pixels: np.ndarray) -> np.ndarray:
         """Vectors (n × dimensions float32) of n × size × size × 3 uint8 RGB pictures."""

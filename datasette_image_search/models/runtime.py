@@ -18,7 +18,10 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 # Pictures a batch: on a CPU, few enough that a layer's output stays in its cache.
-_BATCH_SIZES = {"cpu": 16, "mps": 32, "cuda": 128}
+_BATCH_SIZES = {"cpu": 8, "mps": 32, "cuda": 128}
+# Batches at a time. Threads that share one wait for each other after every layer, and longest
+# where decoders want the processors too; there it takes two to keep them busy.
+_AT_ONCE = {"cpu": 2}
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -124,6 +127,7 @@ class Network:
         self.dtype = choose_precision(precision, self.device)
         self.dimensions = dimensions
         self.batch_size = _BATCH_SIZES[self.device.type]
+        self.at_once = min(_AT_ONCE.get(self.device.type, 1), torch.get_num_threads())
         module = module.eval().to(self.device, memory_format=torch.channels_last)
         self._module = self._with_weights_cast(module)
 
