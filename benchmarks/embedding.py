@@ -154,7 +154,7 @@ def network_alone(model: str, count: int) -> float:
     batch = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     with models.workers(network) as threads:
         list(threads.map(network.embed, [batch] * 4))  # warm
-        batches = count // size
+        batches = max(1, count // size)
         began = time.perf_counter()
         list(threads.map(network.embed, [batch] * batches))
     return (time.perf_counter() - began) * count / (batches * size)

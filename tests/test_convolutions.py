@@ -76,6 +76,7 @@ class Block(nn.Module):
         self.one, self.two, self.three = (nn.Conv2d(6, 6, 3, padding=1) for _ in range(3))
         self.relu, self.pool = nn.ReLU(inplace=True), nn.MaxPool2d(3, 1, 1)
         self.gentle = nn.ReLU()  # leaves what it is given
+        self.smaller = nn.AdaptiveAvgPool2d(1)
 
     def forward(self, maps):
         return getattr(self, self.part)(maps)
@@ -118,6 +119,24 @@ class Block(nn.Module):
         inner, kept = self.one(maps), self.two(maps)
         return self.relu(inner) + self.relu(inner + kept)
 
+    def read_again_before_the_sum(self, maps):
+        first = self.one(maps)
+        kept = self.two(first)
+        return self.relu(kept) + self.relu(self.three(maps) + first)
+
+    def input_rectified_in_place_after(self, maps):
+        first = self.one(maps)
+        short, kept = self.two(first), self.relu(first)
+        return self.relu(short) + self.three(kept)
+
+    def activated_before(self, maps):
+        first = self.one(maps)
+        short = self.two(first)
+        return self.relu(short + self.three(self.relu(first)))
+
+    def other_of_another_shape(self, maps):
+        return self.relu(self.one(maps) + self.two(self.smaller(maps)))
+
     def chain(self, maps):
         first = self.relu(self.one(maps))
         second = self.relu(self.two(self.relu(self.three(first))) + first)
@@ -136,16 +155,23 @@ MERGED = {
     "one_with_itself": (0, 0),
     "given_itself": (1, 0),
     "rectified_in_place_before": (0, 0),
+    "read_again_before_the_sum": (1, 1),
+    "input_rectified_in_place_after": (1, 0),
+    "activated_before": (0, 1),
+    "other_of_another_shape": (0, 1),
     "chain": (3, 2),
 }
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("order", ["channels_last", "contiguous_format"])
 @pytest.mark.parametrize("packed", [False, pytest.param(True, marks=needs_packing)])
 @pytest.mark.parametrize("part", MERGED)
-def test_a_merged_network_computes_what_it_did(part, packed):
+def test_a_merged_network_computes_what_it_did(part, packed, order, precision):
     torch.manual_seed(0)
-    block = Block(part).eval()
-    maps = torch.randn(2, 6, 9, 9).to(memory_format=torch.channels_last)
+    dtype, off = {"fp32": (torch.float32, 1e-5), "bf16": (torch.bfloat16, 0.05)}[precision]
+    block = Block(part).eval().to(dtype)
+    maps = torch.randn(2, 6, 9, 9, dtype=dtype).to(memory_format=getattr(torch, order))
     given = maps.clone()
     with torch.inference_mode():
         expected = block(maps.clone())
@@ -153,7 +179,7 @@ def test_a_merged_network_computes_what_it_did(part, packed):
         if packed:
             pack(network)
         for _ in range(2):
-            assert torch.allclose(network(maps), expected, atol=1e-5)
+            assert torch.allclose(network(maps), expected, atol=off)
         assert torch.equal(maps, given)
     kinds = [type(layer) for layer in network.modules()]
     assert (kinds.count(Rectified), kinds.count(RectifiedSum)) == MERGED[part]
@@ -161,12 +187,13 @@ def test_a_merged_network_computes_what_it_did(part, packed):
 
 @pytest.mark.parametrize("entry", ZOO, ids=lambda entry: entry.id)
 def test_the_zoo_computes_what_torchvision_does(entry):
-    """In float32, with the batch norms folded and what can be merged merged."""
+    """In float32, with the batch norms folded, what can be merged merged, and packed."""
     torch.manual_seed(0)
     network = torchvision.models.get_model(entry.id, weights=None).eval()
     side = 224 if entry.id.startswith("vit") else 96
     pictures = torch.randint(0, 256, (2, side, side, 3), dtype=torch.uint8)
-    ours = Normalised(copy.deepcopy(network))
+    ours = Normalised(copy.deepcopy(network)).to(memory_format=torch.channels_last)
+    pack(ours)
     with torch.inference_mode():
         floats = pictures.permute(0, 3, 1, 2) / 255
         mean, std = (torch.tensor(one).view(3, 1, 1) for one in (IMAGENET_MEAN, IMAGENET_STD))

@@ -536,15 +536,24 @@ print(embed({str(database)!r}, "products", options))
     assert len(found.index) == 24
 
 
+@pytest.fixture
+def two_threads():
+    before = runtime.torch.get_num_threads()
+    runtime.torch.set_num_threads(2)
+    yield
+    runtime.torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("at_once", [1, 2])
+@pytest.mark.usefixtures("two_threads")
 def test_a_batch_is_on_disk_before_its_thread_has_the_next_one(shop_copy, monkeypatch, at_once):
     """So a kill costs what the network has just then, and no more."""
-    network, there, threads = runtime.Network.embed, [], set()
+    network, there, threads, lock = runtime.Network.embed, [], set(), threading.Lock()
     monkeypatch.setitem(runtime._AT_ONCE, "cpu", at_once)
-    monkeypatch.setattr(runtime.torch, "get_num_threads", lambda: 2)
 
     def watched(self, pixels):
-        there.append(_vectors_of(shop_copy, "watched"))
+        with lock:
+            there.append(_vectors_of(shop_copy, "watched"))
         threads.add(threading.get_ident())
         time.sleep(0.05)  # each has its turn
         return network(self, pixels)

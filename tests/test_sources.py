@@ -19,7 +19,10 @@ from pathlib import Path
 import pytest
 from odd_pictures import is_plain
 
+from datasette_image_search.catalog import Candidate
+from datasette_image_search.collection.reading import Reader
 from datasette_image_search.errors import SourceError
+from datasette_image_search.pictures import Geometry
 from datasette_image_search.sources import Fetched, Sources, fetched, is_url, paths, urls
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="made for POSIX file systems")
@@ -958,3 +961,18 @@ def test_https_is_read_and_hurried(web, secure_server, certificate, monkeypatch)
 def test_https_where_there_is_none_is_refused(web, server):
     said = refusal(web, f"https://127.0.0.1:{server.server_port}/a.png")
     assert said.endswith("cannot be fetched: no encrypted connection can be made.")
+
+
+def test_a_url_keeps_no_other_waiting():
+    """Files are read a few at a time in one thread; of four URLs each has its own."""
+    together = threading.Barrier(4)
+
+    class Slow:
+        def fetch(self, value, known):
+            together.wait(20)
+            raise SourceError(value)
+
+    rows = [Candidate((n,), f"https://x/{n}", None, None, None, None, None) for n in range(4)]
+    with Reader(Slow(), Geometry(160), thumbnails=False, is_known=None) as reader:
+        found = list(reader.read(rows, lambda row: None))
+    assert [read.error for read in found] == [row.value for row in rows]

@@ -126,6 +126,7 @@ class _Embedding:
         self._loaded: models.LoadedModel | None = None
         self._workers: ThreadPoolExecutor | None = None
         self._closing = ExitStack()
+        self._saving = threading.Lock()  # once for both, when it is due for both
         # The reading threads ask through a connection of their own, one at a time.
         self._looking = catalog.connect(catalog.database_path(conn))
         self._looking_lock = threading.Lock()
@@ -223,10 +224,7 @@ class _Embedding:
             self._write_down()
 
     def _embed_batch(self) -> None:
-        """Give the network the batch; while it is at work, write down those before.
-
-        One more than it takes at once is waiting for it.
-        """
+        """Give the network the batch; while it is at work, write down those before."""
         batch, self._batch = self._batch, []
         most = 0
         if batch:
@@ -239,12 +237,14 @@ class _Embedding:
         """In a thread of the network's: what it has made is on disk before it goes on."""
         vectors = self._network().embed(np.stack([read.prepared.pixels for read in batch]))
         self.index.add(np.array([read.picture for read in batch], np.int64), vectors)
+        # Not in the main thread, which Ctrl-C interrupts wherever it is.
+        with self._saving:
+            self.index.save_if_due()
 
     def _finish_batch(self) -> None:
         """Write down the rows of the oldest batch: their vectors must be on disk before."""
         batch, work = self._at_work.popleft()
         work.result()
-        self.index.save_if_due()
         for read in batch:
             self._pictures.append(_picture(read))
             self._outcomes.extend(self._waiting.pop(read.picture))

@@ -9,13 +9,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 
 from .. import pictures
 from ..catalog import Candidate
 from ..errors import PictureError, SourceError
 from ..pictures.decoders import Decoders
-from ..sources import Sources
+from ..sources import Sources, is_url
 
 # Enough to keep a network fed, few enough that memory does not grow with the table.
 AHEAD = 128
@@ -77,8 +76,7 @@ class Reader:
     ) -> Iterator[Read]:
         """What became of each row, in the order given."""
         ahead: deque[Future] = deque()
-        rows = iter(rows)
-        while some := list(islice(rows, TOGETHER)):
+        for some in _by_few(rows):
             # BLOBs come through the caller's connection, so they are read in its thread.
             ahead.append(self._pool.submit(self._read_some, [(row, blob(row)) for row in some]))
             if len(ahead) >= AHEAD // TOGETHER:
@@ -107,3 +105,15 @@ class Reader:
             return Read(row, fingerprint, id, digest, prepared)
         except (SourceError, PictureError) as error:
             return Read(row, fingerprint, error=str(error))
+
+
+def _by_few(rows: Iterable[Candidate]) -> Iterator[list[Candidate]]:
+    """Some rows at a time; URLs alone, as one may keep those behind it waiting."""
+    some: list[Candidate] = []
+    for row in rows:
+        some.append(row)
+        if len(some) == TOGETHER or (isinstance(row.value, str) and is_url(row.value)):
+            yield some
+            some = []
+    if some:
+        yield some

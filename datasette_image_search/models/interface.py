@@ -40,8 +40,9 @@ def _sha256(path: Path, size: int, modified: int) -> str:
 class LoadedModel(Protocol):
     """A network in memory, ready to embed.
 
-    It may have a ``batch_size`` that suits it, and a number of batches ``at_once`` that it
-    is to be given by as many threads.
+    It may have a ``batch_size`` that suits it, and a number of batches ``at_once`` that
+    ``embed`` is to be given by as many threads at the same time, each with its share of
+    torch's threads.
     """
 
     def embed(self, pixels: np.ndarray) -> np.ndarray:

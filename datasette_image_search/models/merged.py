@@ -24,9 +24,11 @@ def rectified(layer: nn.Module, maps: torch.Tensor) -> torch.Tensor:
 
 def rectified_sum(layer: nn.Module, maps: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """max(layer + other, 0); may be written over ``other``."""
-    if isinstance(layer, PackedConvolution):
+    if isinstance(layer, PackedConvolution) and layer.can_add_to(other, maps):
         return layer.rectified_sum(maps, other)
-    return layer(maps).add_(other).relu_()
+    total = layer(maps)
+    alike = total.shape == other.shape and total.dtype == other.dtype
+    return (total.add_(other) if alike else total + other).relu_()
 
 
 class Rectified(nn.Module):
@@ -64,20 +66,23 @@ def merge(network: fx.GraphModule) -> fx.GraphModule:
     def is_a(node: fx.Node, *types: type) -> bool:
         return node.op == "call_module" and isinstance(kinds[node.target], types)
 
-    def may_be_overwritten(other: fx.Node, layer: fx.Node, total: fx.Node) -> bool:
-        if not is_a(other, *plain) or other in layer.all_input_nodes:
-            return False
+    def may_be_overwritten(other: fx.Node, by: fx.Node, total: fx.Node) -> bool:
         users = [user for user in other.users if user is not total]
-        return all(is_a(user, *plain) and places[user] < places[total] for user in users)
+        return is_a(other, *plain) and all(
+            is_a(user, *plain) and places[user] < places[by] for user in (other, *users)
+        )
 
-    def put(layer: type, name: str, last: fx.Node, replaced: list[fx.Node], *others) -> None:
-        kinds[name] = layer(kinds[replaced[-1].target])
+    def put(kind: type, replaced: list[fx.Node], *others: fx.Node) -> None:
+        # Where the convolution was: later its input may have been written over.
+        *_, layer = replaced
+        name = f"{replaced[0].name}_merged"
+        kinds[name] = kind(kinds[layer.target])
         network.add_submodule(name, kinds[name])
-        with graph.inserting_before(last):
-            node = graph.call_module(name, (*replaced[-1].args, *others))
-        places[node] = places[last]
-        last.replace_all_uses_with(node)
-        for old in (last, *replaced):
+        with graph.inserting_before(layer):
+            node = graph.call_module(name, (*layer.args, *others))
+        places[node] = places[layer]
+        replaced[0].replace_all_uses_with(node)
+        for old in replaced:
             graph.erase_node(old)
 
     for last in list(graph.nodes):
@@ -87,12 +92,12 @@ def merge(network: fx.GraphModule) -> fx.GraphModule:
         if len(before.users) > 1:
             continue
         if is_a(before, nn.Conv2d):
-            put(Rectified, f"{last.name}_merged", last, [before])
+            put(Rectified, [last, before])
         elif before.target in (operator.add, operator.iadd) and len(before.all_input_nodes) == 2:
             for layer, other in (before.args, before.args[::-1]):
                 alone = is_a(layer, nn.Conv2d) and len(layer.users) == 1
                 if alone and may_be_overwritten(other, layer, before):
-                    put(RectifiedSum, f"{last.name}_merged", last, [before, layer], other)
+                    put(RectifiedSum, [last, before, layer], other)
                     break
     network.delete_all_unused_submodules()
     network.recompile()

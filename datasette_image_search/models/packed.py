@@ -64,12 +64,25 @@ class PackedConvolution(torch.nn.Conv2d):
             return super().forward(maps).relu_()
         return self._convolve(maps, weight, "relu")
 
+    def can_add_to(self, other: torch.Tensor, maps: torch.Tensor) -> bool:
+        """May :meth:`rectified_sum` be asked for these?"""
+        weight = self._weight_for(maps)
+        return (
+            weight is not None
+            and other.dtype == weight.dtype
+            and other.shape == self._output_shape(maps)
+            and other.is_contiguous(memory_format=torch.channels_last)
+        )
+
     def rectified_sum(self, maps: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         """max(convolution + other, 0), written over ``other``."""
-        weight = self._weight_for(maps)
-        if weight is None or other.dtype != weight.dtype:
-            return other.add_(super().forward(maps)).relu_()
-        return self._convolve_onto(other, maps, weight)
+        return self._convolve_onto(other, maps, self._weight_for(maps))
+
+    def _output_shape(self, maps: torch.Tensor) -> tuple[int, ...]:
+        how = zip(maps.shape[2:], self.kernel_size, self.padding, self.stride, self.dilation)
+        sides = ((side + 2 * pad - apart * (size - 1) - 1) // step + 1
+                 for side, size, pad, step, apart in how)  # fmt: skip
+        return maps.shape[0], self.out_channels, *sides
 
     def _weight_for(self, maps: torch.Tensor) -> torch.Tensor | None:
         """The weights in the order for maps of this shape; None if there are no such orders."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from .interface import LoadedModel
@@ -18,15 +19,30 @@ def workers(network: LoadedModel) -> ThreadPoolExecutor:
 class _Sharing(ThreadPoolExecutor):
     """Each thread has its share of torch's own threads."""
 
+    # What torch is told in one thread holds for all that are started later: the last of
+    # several embeds in a process puts back what the first has found.
+    _lock = threading.Lock()
+    _open, _before = 0, 0
+
     def __init__(self, at_once: int):
         import torch
 
-        self._before = torch.get_num_threads()
-        each = max(1, self._before // at_once)
+        cls = type(self)
+        with cls._lock:
+            if not cls._open:
+                cls._before = torch.get_num_threads()
+            cls._open += 1
+        each = -(-cls._before // at_once)
         super().__init__(at_once, _NAME, initializer=torch.set_num_threads, initargs=(each,))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         import torch
 
-        super().shutdown(wait, cancel_futures=cancel_futures)
-        torch.set_num_threads(self._before)  # threads that are started later go by the last word
+        cls = type(self)
+        try:
+            super().shutdown(wait, cancel_futures=cancel_futures)
+        finally:
+            with cls._lock:
+                cls._open -= 1
+                if not cls._open:
+                    torch.set_num_threads(cls._before)
