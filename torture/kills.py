@@ -48,8 +48,8 @@ def kills(folder: Path, size: float) -> list[Figure]:
         Figure("of these in mid-commit, undone by the server", f"{undone}"),
         Figure("runs that came to their end between", f"{finished}", finished > 0),
         none_of("rows, vectors and matches other than undisturbed", run.wrong_ends),
-        # One batch is in the network, another is gathered; 2 in 32 rows share a picture.
-        at_most("rows whose vectors one kill cost, at most", run.most_lost, 2 * BATCH + 4),
+        # Two batches are in the network, one waits or is gathered; 2 in 32 rows share a picture.
+        at_most("rows whose vectors one kill cost, at most", run.most_lost, 3 * BATCH + 6),
         none_of("processes left over", run.left),
         Figure("processes of an embed, its decoders with it", f"up to {run.processes}"),
         none_of("wrong answers after a kill, by the rows then finished", run.wrong, run.asked),

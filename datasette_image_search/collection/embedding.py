@@ -224,7 +224,10 @@ class _Embedding:
             self._write_down()
 
     def _embed_batch(self) -> None:
-        """Give the network the batch; while it is at work, write down those before."""
+        """Give the network the batch; while it is at work, write down those before.
+
+        Where there is none, all that it still has.
+        """
         batch, self._batch = self._batch, []
         most = 0
         if batch:
