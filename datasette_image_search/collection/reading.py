@@ -18,7 +18,7 @@ from ..sources import Sources, is_url
 
 # Enough to keep a network fed, few enough that memory does not grow with the table.
 AHEAD = 128
-# Handing one row to a thread costs a thirtieth of what a small network does with it.
+# Rows are handed to a thread by so many: beside a small network it shows what that costs.
 TOGETHER = 4
 # The largest pictures take one to three; a picture that takes so many is made to.
 DECODE_SECONDS = 30
