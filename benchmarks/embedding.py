@@ -153,11 +153,9 @@ def network_alone(model: str, count: int) -> float:
     shape = (size, entry.input_size, entry.input_size, 3)
     batch = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     with models.workers(network) as threads:
-        list(threads.map(network.embed, [batch] * 4))  # warm
-        batches = max(1, count // size)
-        began = time.perf_counter()
-        list(threads.map(network.embed, [batch] * batches))
-    return (time.perf_counter() - began) * count / (batches * size)
+        return repeated(
+            lambda times: list(threads.map(network.embed, [batch] * times)), size, count
+        )
 
 
 def torch_network():
@@ -181,16 +179,15 @@ def network_in_torch(count: int) -> float:
     batch = torch.rand(16, 3, 224, 224, dtype=torch.bfloat16)
     batch = batch.contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
-        return repeated(lambda: network(batch), 16, count)
+        return repeated(lambda n: [network(batch) for _ in range(n)], 16, count)
 
 
 def repeated(run, size: int, count: int) -> float:
-    """Seconds that ``run``, of ``size`` pictures, takes for ``count``, once it is warm."""
-    run()
+    """Seconds for ``count`` pictures of ``run(batches)``, of ``size`` each, once it is warm."""
+    run(4)
     batches = max(1, count // size)
     began = time.perf_counter()
-    for _ in range(batches):
-        run()
+    run(batches)
     return (time.perf_counter() - began) * count / (batches * size)
 
 

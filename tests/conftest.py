@@ -12,6 +12,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
@@ -167,3 +168,9 @@ def served(database: Path, *arguments: str):
     finally:
         process.terminate()
         process.wait(20)
+
+
+def cosines(one, other):
+    """Row by row, of two N×D."""
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return (one * other).sum(axis=1) / lengths

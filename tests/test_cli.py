@@ -364,24 +364,31 @@ def test_forget_leaves_a_copied_database_its_sidecar(shop_copy):
 def test_each_row_is_counted_once(shop_copy, torch_home):
     database = shop_copy / "shop.db"
     conn = sqlite3.connect(database)
-    conn.execute("update products set picture = 'none.png' where id in (1, 2)")
-    conn.execute("update products set picture = null where id = 3")
-    conn.execute("insert into products (id, picture) values (99, 'new.png')")
-    conn.commit()
-    said = run("status", database).output
+
+    def status_after(*changes):
+        for change in changes:
+            conn.execute(change)
+        conn.commit()
+        return run("status", database).output
+
+    said = status_after(
+        "update products set picture = 'none.png' where id in (1, 2)",
+        "update products set picture = null where id = 3",
+        "insert into products (id, picture) values (99, 'new.png')",
+    )
     assert "24 with a picture: 21 embedded, 3 pending, 0 failed, 1 stale" in said
     run("embed", database, "products")
-    said = run("status", database).output
+    said = status_after()
     assert "24 with a picture: 21 embedded, 0 pending, 3 failed, 0 stale" in said
-    conn.execute("update products set picture = cast(x'ff2e706e67' as text) where id = 1")
-    conn.execute("update products set picture = 7 where id = 2")
-    conn.execute("update products set picture = x'00' where id = 4")
-    conn.commit()
-    said = run("status", database).output
+    said = status_after(
+        "update products set picture = cast(x'ff2e706e67' as text) where id = 1",
+        "update products set picture = 7 where id = 2",
+        "update products set picture = x'00' where id = 4",
+    )
     assert "24 with a picture: 20 embedded, 3 pending, 1 failed, 0 stale" in said
     assert re.findall(r"failed    (\d+):", said) == ["99"]
     run("embed", database, "products")
-    said = run("status", database).output
+    said = status_after()
     assert "24 with a picture: 20 embedded, 0 pending, 4 failed, 0 stale" in said
     assert re.findall(r"failed    (\d+):", said) == ["1", "2", "4", "99"]
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from conftest import cosines
 from torch import fx, nn
 
 from datasette_image_search.models.merged import Rectified, RectifiedSum, merge
@@ -16,11 +17,6 @@ from datasette_image_search.models.runtime import IMAGENET_MEAN, IMAGENET_STD, N
 from datasette_image_search.models.torchvision_zoo import ZOO
 
 needs_packing = pytest.mark.skipif(not can_pack(), reason="this torch has no oneDNN")
-
-
-def cosines(one, other):
-    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    return (one * other).sum(axis=1) / lengths
 
 
 @needs_packing

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from conftest import COLOURS, SHAPES, draw, seeded_weights
+from conftest import COLOURS, SHAPES, cosines, draw, seeded_weights
 
 from datasette_image_search import models, pictures
 from datasette_image_search.errors import ModelError
@@ -21,11 +21,6 @@ from datasette_image_search.models.torchvision_zoo import ZOO
 def batch():
     drawn = [draw(shape, colour) for shape in SHAPES for colour in list(COLOURS)[:3]]
     return drawn, np.stack([pictures.fit(one, pictures.Geometry(224)) for one in drawn])
-
-
-def cosines(one, other):
-    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    return (one * other).sum(axis=1) / lengths
 
 
 @pytest.fixture(scope="module")

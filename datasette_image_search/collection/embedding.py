@@ -126,7 +126,6 @@ class _Embedding:
         self._loaded: models.LoadedModel | None = None
         self._workers: ThreadPoolExecutor | None = None
         self._closing = ExitStack()
-        self._saving = threading.Lock()  # once for both, when it is due for both
         # The reading threads ask through a connection of their own, one at a time.
         self._looking = catalog.connect(catalog.database_path(conn))
         self._looking_lock = threading.Lock()
@@ -231,7 +230,7 @@ class _Embedding:
         batch, self._batch = self._batch, []
         most = 0
         if batch:
-            most = getattr(self._network(), "at_once", 1)
+            most = models.batches_at_once(self._network())
             self._at_work.append((batch, self._workers.submit(self._embed, batch)))
         while len(self._at_work) > most:
             self._finish_batch()
@@ -241,8 +240,7 @@ class _Embedding:
         vectors = self._network().embed(np.stack([read.prepared.pixels for read in batch]))
         self.index.add(np.array([read.picture for read in batch], np.int64), vectors)
         # Not in the main thread, which Ctrl-C interrupts wherever it is.
-        with self._saving:
-            self.index.save_if_due()
+        self.index.save_if_due()
 
     def _finish_batch(self) -> None:
         """Write down the rows of the oldest batch: their vectors must be on disk before."""

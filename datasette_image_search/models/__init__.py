@@ -6,7 +6,7 @@ its vectors are and whether its weights are on this machine is known without it.
 
 from .interface import NO_DOWNLOAD, EmbeddingModel, LoadedModel, Weights
 from .registry import DEFAULT_MODEL, get, models
-from .workers import workers
+from .workers import batches_at_once, workers
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -14,6 +14,7 @@ __all__ = [
     "EmbeddingModel",
     "LoadedModel",
     "Weights",
+    "batches_at_once",
     "get",
     "models",
     "workers",

@@ -1,7 +1,7 @@
 """Convolutions that do what follows them: found in the graph of any network.
 
 What is added to a convolution's output, and the maximum of it and 0, cost a passage each
-through memory, a sixth of ResNet-50's time on a CPU. There a convolution can do both while
+through memory, which on a CPU takes long. There a convolution can do both while
 its output is in the cache (:mod:`.packed`); elsewhere the same is computed step by step.
 """
 
@@ -12,7 +12,7 @@ import operator
 import torch
 from torch import fx, nn
 
-from .packed import PackedConvolution
+from .packed import PackedConvolution, rectified_total
 
 
 def rectified(layer: nn.Module, maps: torch.Tensor) -> torch.Tensor:
@@ -24,11 +24,9 @@ def rectified(layer: nn.Module, maps: torch.Tensor) -> torch.Tensor:
 
 def rectified_sum(layer: nn.Module, maps: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """max(layer + other, 0); may be written over ``other``."""
-    if isinstance(layer, PackedConvolution) and layer.can_add_to(other, maps):
+    if isinstance(layer, PackedConvolution):
         return layer.rectified_sum(maps, other)
-    total = layer(maps)
-    alike = total.shape == other.shape and total.dtype == other.dtype
-    return (total.add_(other) if alike else total + other).relu_()
+    return rectified_total(layer(maps), other)
 
 
 class Rectified(nn.Module):
@@ -67,10 +65,20 @@ def merge(network: fx.GraphModule) -> fx.GraphModule:
         return node.op == "call_module" and isinstance(kinds[node.target], types)
 
     def may_be_overwritten(other: fx.Node, by: fx.Node, total: fx.Node) -> bool:
-        users = [user for user in other.users if user is not total]
-        return is_a(other, *plain) and all(
-            is_a(user, *plain) and places[user] < places[by] for user in (other, *users)
-        )
+        nodes = [other, *(user for user in other.users if user is not total)]
+        return all(is_a(node, *plain) and places[node] < places[by] for node in nodes)
+
+    def ways_to_add(total: fx.Node) -> list[tuple[fx.Node, fx.Node]]:
+        is_sum = total.target in (operator.add, operator.iadd)
+        if not is_sum or len(total.all_input_nodes) != 2:
+            return []
+        return [
+            (layer, other)
+            for layer, other in (total.args, total.args[::-1])
+            if is_a(layer, nn.Conv2d)
+            and len(layer.users) == 1
+            and may_be_overwritten(other, layer, total)
+        ]
 
     def put(kind: type, replaced: list[fx.Node], *others: fx.Node) -> None:
         # Where the convolution was: later its input may have been written over.
@@ -93,12 +101,8 @@ def merge(network: fx.GraphModule) -> fx.GraphModule:
             continue
         if is_a(before, nn.Conv2d):
             put(Rectified, [last, before])
-        elif before.target in (operator.add, operator.iadd) and len(before.all_input_nodes) == 2:
-            for layer, other in (before.args, before.args[::-1]):
-                alone = is_a(layer, nn.Conv2d) and len(layer.users) == 1
-                if alone and may_be_overwritten(other, layer, before):
-                    put(RectifiedSum, [last, before, layer], other)
-                    break
+        for layer, other in ways_to_add(before)[:1]:
+            put(RectifiedSum, [last, before, layer], other)
     network.delete_all_unused_submodules()
     network.recompile()
     return network

@@ -44,6 +44,12 @@ def _is_plain(layer: torch.nn.Module) -> bool:
     )
 
 
+def rectified_total(total: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """max(total + other, 0), written over ``total`` where it may be."""
+    alike = total.shape == other.shape and total.dtype == other.dtype
+    return (total.add_(other) if alike else total + other).relu_()
+
+
 class PackedConvolution(torch.nn.Conv2d):
     """A Conv2d that has its weights twice, also in the order in which oneDNN reads them.
 
@@ -64,19 +70,18 @@ class PackedConvolution(torch.nn.Conv2d):
             return super().forward(maps).relu_()
         return self._convolve(maps, weight, "relu")
 
-    def can_add_to(self, other: torch.Tensor, maps: torch.Tensor) -> bool:
-        """May :meth:`rectified_sum` be asked for these?"""
+    def rectified_sum(self, maps: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        """max(convolution + other, 0), written over ``other`` where it may be."""
         weight = self._weight_for(maps)
-        return (
+        fits = (
             weight is not None
             and other.dtype == weight.dtype
             and other.shape == self._output_shape(maps)
             and other.is_contiguous(memory_format=torch.channels_last)
         )
-
-    def rectified_sum(self, maps: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-        """max(convolution + other, 0), written over ``other``."""
-        return self._convolve_onto(other, maps, self._weight_for(maps))
+        if fits:
+            return self._convolve_onto(other, maps, weight)
+        return rectified_total(self(maps), other)
 
     def _output_shape(self, maps: torch.Tensor) -> tuple[int, ...]:
         how = zip(maps.shape[2:], self.kernel_size, self.padding, self.stride, self.dilation)
@@ -103,15 +108,16 @@ class PackedConvolution(torch.nn.Conv2d):
         return maps.shape, weight
 
     def _convolve(self, maps: torch.Tensor, weight: torch.Tensor, then="none") -> torch.Tensor:
-        maps = maps.to(weight.dtype)  # as autocast does for the operators it knows
         convolve = torch.ops.mkldnn._convolution_pointwise
-        return convolve(maps, weight, self.bias, *self._geometry(), 1, then, [], "")
+        return convolve(*self._arguments(maps, weight), then, [], "")
 
     def _convolve_onto(self, other, maps: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        maps = maps.to(weight.dtype)
         convolve = torch.ops.mkldnn._convolution_pointwise_.binary
-        then = "add", 1.0, "relu", [], ""
-        return convolve(other, maps, weight, self.bias, *self._geometry(), 1, *then)
+        return convolve(other, *self._arguments(maps, weight), "add", 1.0, "relu", [], "")
+
+    def _arguments(self, maps: torch.Tensor, weight: torch.Tensor) -> tuple:
+        maps = maps.to(weight.dtype)  # as autocast does for the operators it knows
+        return maps, weight, self.bias, *self._geometry(), 1
 
     def _geometry(self) -> list[list[int]]:
         return [list(pair) for pair in (self.padding, self.stride, self.dilation)]

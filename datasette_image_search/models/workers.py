@@ -10,9 +10,14 @@ from .interface import LoadedModel
 _NAME = "image-search-network"
 
 
+def batches_at_once(network: LoadedModel) -> int:
+    """How many batches the network likes at the same time."""
+    return getattr(network, "at_once", 1)
+
+
 def workers(network: LoadedModel) -> ThreadPoolExecutor:
-    """As many threads as batches that the network likes at the same time (``at_once``)."""
-    at_once = getattr(network, "at_once", 1)
+    """As many threads as that."""
+    at_once = batches_at_once(network)
     return _Sharing(at_once) if at_once > 1 else ThreadPoolExecutor(1, _NAME)
 
 

@@ -39,7 +39,7 @@ class Sidecar:
         self.path = Path(path)
         self.identity = identity
         self._files = (str(self.path), str(journal_path(self.path)))
-        self._lock = threading.Lock()  # held while files are looked at, not while searching
+        self._lock = threading.RLock()  # held while files are looked at, not while searching
         self._tail = Tail(None, identity.dimensions)
         self._snapshot = self._tail.snapshot(identity.metric)
         self._seen: tuple = ()
@@ -222,10 +222,11 @@ class SidecarWriter(Sidecar):
 
     def save_if_due(self) -> None:
         """A whole write, if the journal has grown enough to be worth one."""
-        base = 0 if self._snapshot.base is None else self._snapshot.base.bytes
-        share = min(self.JOURNAL_SHARE * base, self.JOURNAL_MOST)
-        if self._tail.end > max(self.JOURNAL_BYTES, share):
-            self.save()
+        with self._lock:  # of two that ask at the same time, one writes
+            base = 0 if self._snapshot.base is None else self._snapshot.base.bytes
+            share = min(self.JOURNAL_SHARE * base, self.JOURNAL_MOST)
+            if self._tail.end > max(self.JOURNAL_BYTES, share):
+                self.save()
 
     def finish(self) -> None:
         """A whole write, unless the journal is so small beside the base that it may stay."""
