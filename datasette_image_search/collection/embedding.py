@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import catalog, models, pictures
 from ..catalog import Candidate, CollectionRecord, Outcome, Picture, RowsWriter
-from ..sources import Sources, is_url
+from ..sources import Sources, is_path
 from ..vector_index import SidecarWriter, mend
 from .choosing import EmbedOptions, changed_meanwhile, collection_for, folder_missing
 from .progress import Progress
@@ -97,8 +97,7 @@ def _is_there(conn, record: CollectionRecord) -> bool:
 def _folder(conn, record: CollectionRecord) -> Path | None:
     """Where the files are looked for that the table names; None if it has BLOBs or URLs."""
     value = RowsWriter(conn, record).first_value()
-    is_file = isinstance(value, str) and not is_url(value)
-    return record.root_path(conn) if is_file else None
+    return record.root_path(conn) if is_path(value) else None
 
 
 # -- the work -------------------------------------------------------------------------
@@ -188,9 +187,7 @@ class _Embedding:
     def _check_root(self, page: list[Candidate]) -> None:
         # A folder that is not mounted is one mistake, not one for each row.
         root = self.sources.root
-        if not root.is_dir() and any(
-            isinstance(row.value, str) and not is_url(row.value) for row in page
-        ):
+        if not root.is_dir() and any(is_path(row.value) for row in page):
             raise folder_missing(root)
 
     def _take(self, read: Read) -> None:

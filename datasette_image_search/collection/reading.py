@@ -112,7 +112,7 @@ def _by_few(rows: Iterable[Candidate]) -> Iterator[list[Candidate]]:
     some: list[Candidate] = []
     for row in rows:
         some.append(row)
-        if len(some) == TOGETHER or (isinstance(row.value, str) and is_url(row.value)):
+        if len(some) == TOGETHER or is_url(row.value):
             yield some
             some = []
     if some:

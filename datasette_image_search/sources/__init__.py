@@ -12,7 +12,12 @@ from .fetched import Fetched, quoted
 from .paths import Folder
 from .urls import Web, is_url
 
-__all__ = ["Fetched", "Sources", "is_url"]
+__all__ = ["Fetched", "Sources", "is_path", "is_url"]
+
+
+def is_path(value) -> bool:
+    """Does a column's value name a file? Else it is a URL, a BLOB or nothing at all."""
+    return isinstance(value, str) and not is_url(value)
 
 
 class Sources:
@@ -47,6 +52,4 @@ class Sources:
 
     def unchanged(self, value: str, known: str | None) -> bool:
         """Is ``value`` a file that still has the fingerprint ``known``? Reads nothing."""
-        if known is None or not isinstance(value, str) or is_url(value):
-            return False
-        return self._files.fingerprint(value) == known
+        return known is not None and is_path(value) and self._files.fingerprint(value) == known

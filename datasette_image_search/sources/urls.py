@@ -41,8 +41,8 @@ _PRIVATE = tuple(
 )
 
 
-def is_url(value: str) -> bool:
-    return value.lower().startswith(("http://", "https://"))
+def is_url(value) -> bool:
+    return isinstance(value, str) and value.lower().startswith(("http://", "https://"))
 
 
 class Web:
