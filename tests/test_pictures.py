@@ -284,6 +284,23 @@ def test_a_large_photo_is_decoded_small_and_alike_with_and_without_a_thumbnail()
     assert np.abs(made.pixels.astype(int) - fit(decode(data)[0], SQUASH)).mean() < 1
 
 
+@pytest.mark.parametrize(
+    "side, half", [(64, (200, 175)), (160, (200, 175)), (175, (200, 175)), (176, (400, 350))]
+)
+def test_a_jpeg_is_decoded_no_larger_than_its_model_wants(side, half):
+    data = encoded(quarters(size=(400, 350)), "JPEG")
+    assert decode(data, pictures.wanted_side(Geometry(side)))[0].size == half
+    thumbnail = pictures.prepare(data, Geometry(side)).thumbnail
+    assert max(Image.open(io.BytesIO(thumbnail)).size) == min(256, half[0])
+
+
+def test_a_thumbnail_fills_a_cell_of_the_page_however_small_the_models_pictures():
+    for size in ((161, 161), (320, 320), (639, 641), (4000, 3000), (4000, 200)):
+        data = encoded(quarters(size=size), "JPEG")
+        thumbnail = pictures.prepare(data, Geometry(32)).thumbnail
+        assert 160 <= max(Image.open(io.BytesIO(thumbnail)).size) <= 256, size
+
+
 def test_the_same_picture_in_any_format_is_the_same_to_a_model():
     wanted = fit(quarters(), SQUASH)
     for format, options in (

@@ -42,6 +42,8 @@ __all__ = [
 
 RESIZES = ("squash", "crop", "pad")
 THUMBNAIL_SIDE = 256
+# What a cell of the search page shows: a JPEG is not decoded larger for its thumbnail's sake.
+LEAST_THUMBNAIL_SIDE = 160
 THUMBNAIL_QUALITY = 80
 
 # What brings a picture upright, by its EXIF orientation; the last four swap the sides.
@@ -143,7 +145,7 @@ def wanted_side(geometry: Geometry) -> int:
     The same whether a thumbnail is made or not: a picture has one vector. What is lost
     is measured by ``python -m benchmarks.decoding``.
     """
-    return max(geometry.size, THUMBNAIL_SIDE)
+    return max(geometry.size, LEAST_THUMBNAIL_SIDE)
 
 
 def fit(picture: Image.Image, geometry: Geometry) -> np.ndarray:
@@ -171,7 +173,10 @@ def fitted(picture: Image.Image, geometry: Geometry) -> Image.Image:
 
 
 def make_thumbnail(picture: Image.Image) -> bytes:
-    """A JPEG of at most 256 pixels a side, with nothing of the original but its pixels."""
+    """A JPEG of at most 256 pixels a side, with nothing of the original but its pixels.
+
+    A picture that was decoded small, for a model with a small input, stays as it is.
+    """
     small = picture
     if max(picture.size) > THUMBNAIL_SIDE:
         size = _within(picture.size, THUMBNAIL_SIDE)
