@@ -234,6 +234,13 @@ def test_index_builds_again_from_the_vectors_at_hand(shop_copy):
         (("similar", "{db}", "products", "--image", "{none}"), "There is no file '{none}'."),
         (("similar", "{db}", "products", "--image", "{text}"), "This is not a picture: "),
         (("similar", "{db}", "products", 1, "--where", "colour = 1"), "SQLite says about "),
+        *(
+            (
+                ("similar", "{db}", "products", 1, "--where", f"{name} = 1"),
+                f"SQLite says about {{db}}: no such column: {name}.",
+            )
+            for name in ("full_name", "locked", "readonly")
+        ),
         (("embed", "{db}", "nothing"), "There is no table 'nothing' in shop.db; there "),
         (("embed", "{db}", "image_search_pictures", "--column", "thumbnail"), "Tables named image"),
         (("embed", "{db}", "bare"), "Which column of 'bare' has the pictures? Name it with "),

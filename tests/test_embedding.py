@@ -42,7 +42,10 @@ from datasette_image_search.errors import (
 from datasette_image_search.models import runtime
 from datasette_image_search.models.mini_model import MiniModel
 from datasette_image_search.models.torchvision_zoo import ZooModel
+from datasette_image_search.pictures.decoders import Decoders
+from datasette_image_search.sources import fetched
 from datasette_image_search.vector_index import SidecarWriter
+from datasette_image_search.vector_index.lock import hold
 
 SMALL = EmbedOptions(model="resnet18")
 
@@ -185,6 +188,67 @@ def test_every_kind_of_key_and_blobs(shop, tmp_path, kind, blob):
     database["things"].delete_where()
     assert counts(embed(tmp_path / "shop.db", "things")) == (0, 0, 3, 0)
     assert len(found.index) == 0
+
+
+@pytest.mark.parametrize(
+    "table", ["(code primary key, img)", "(code any primary key, img any) strict"]
+)
+def test_keys_without_a_type_are_told_apart_by_theirs(shop, tmp_path, table):
+    keys = ["7", "007", "1", "1.0", 7]
+    files = sorted((shop / "pictures").iterdir())[: len(keys)]
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as conn:
+        conn.execute(f"create table things {table}")
+        conn.executemany("insert into things values (?, ?)", zip(keys, map(str, files)))
+        conn.commit()
+    options = EmbedOptions(model="resnet18", root=shop)
+    assert counts(embed(tmp_path / "shop.db", "things", options)) == (5, 0, 0, 0)
+    found = opened(tmp_path, "things")
+    assert len({found.rows.picture_of((key,))[0] for key in keys}) == 5
+    for key in keys:
+        assert {match.key[0] for match in found.similar_to_row((key,), 9)} == {*keys} - {key}
+    assert counts(embed(tmp_path / "shop.db", "things")) == (0, 0, 0, 0)
+
+
+def blobs(shop, database, count):
+    files = sorted((shop / "pictures").iterdir())[:count]
+    rows = [{"id": number, "img": file.read_bytes()} for number, file in enumerate(files)]
+    sqlite_utils.Database(database)["things"].insert_all(rows, pk="id")
+
+
+def test_no_more_blobs_are_in_memory_than_threads_that_read(shop, tmp_path, monkeypatch):
+    reading, done, most = embedding.RowsWriter.blob, Decoders.prepare, []
+    changing, here = threading.Lock(), [0]
+
+    def counted(rows, key):
+        with changing:
+            here[0] += 1
+            most.append(here[0])
+        return reading(rows, key)
+
+    def prepared(decoders, *arguments, **named):
+        time.sleep(0.02)
+        answer = done(decoders, *arguments, **named)
+        with changing:
+            here[0] -= 1
+        return answer
+
+    monkeypatch.setattr(embedding.RowsWriter, "blob", counted)
+    monkeypatch.setattr(Decoders, "prepare", prepared)
+    blobs(shop, tmp_path / "shop.db", 24)
+    options = EmbedOptions(model="resnet18", column="img")
+    assert counts(embed(tmp_path / "shop.db", "things", options)) == (24, 0, 0, 0)
+    assert 1 <= max(most) <= Decoders(seconds=1).most + 2
+
+
+def test_a_blob_is_no_larger_than_a_file_may_be(shop, tmp_path, monkeypatch):
+    blobs(shop, tmp_path / "shop.db", 3)
+    sizes = [file.stat().st_size for file in sorted((shop / "pictures").iterdir())[:3]]
+    monkeypatch.setattr(fetched, "MAX_BYTES", max(sizes) - 1)
+    options = EmbedOptions(model="resnet18", column="img")
+    failed = sum(size == max(sizes) for size in sizes)
+    assert counts(embed(tmp_path / "shop.db", "things", options)) == (3 - failed, 0, 0, failed)
+    ((_, why), *_) = opened(tmp_path, "things").rows.failures(3)
+    assert why.startswith(f"the BLOB has {max(sizes):,} bytes or more; ")
 
 
 def test_database_and_sidecar_move_together(shop_copy, tmp_path):
@@ -438,8 +502,16 @@ def test_repair_of_a_copied_database_leaves_what_the_original_has_made_since(sho
 
 
 @pytest.mark.parametrize("copied", [True, False])
-def test_two_databases_in_a_folder_do_not_share_a_sidecar(shop_copy, copied):
-    other = shop_copy / "shop.sqlite"
+@pytest.mark.parametrize(
+    "name, sidecar",
+    [
+        ("shop.sqlite", "shop.sqlite.products.faiss"),
+        ("shop.gpkg", "shop.gpkg.products.faiss"),
+        ("shop", "shop-2.products.faiss"),
+    ],
+)
+def test_two_databases_in_a_folder_do_not_share_a_sidecar(shop_copy, copied, name, sidecar):
+    other = shop_copy / name
     rows = list(table(shop_copy).rows)[:3]
     if copied:
         shutil.copy(shop_copy / "shop.db", other)
@@ -450,7 +522,14 @@ def test_two_databases_in_a_folder_do_not_share_a_sidecar(shop_copy, copied):
     assert len(opened(shop_copy).index) == 24
     assert len(opened(shop_copy).similar_to_row((1,), 30)) == 23
     found = Collection.open(catalog.connect(other), "products")
-    assert len(found.index) == 3 and found.record.sidecar == "shop.sqlite.products.faiss"
+    assert len(found.index) == 3 and found.record.sidecar == sidecar
+
+
+def test_a_database_under_a_second_name_is_no_other_database(shop_copy):
+    (shop_copy / "link").symlink_to("shop.db")
+    (shop_copy / "hard.db").hardlink_to(shop_copy / "shop.db")
+    assert catalog.sidecars_of_others(shop_copy / "shop.db") == set()
+    assert counts(embed(shop_copy / "link", "products")) == (0, 0, 0, 0)
 
 
 def test_a_collection_cannot_take_the_name_of_another_table(shop_copy):
@@ -628,6 +707,36 @@ def test_embed_follows_load_to_another_folder(shop_copy, tmp_path, torch_home):
     assert counts(embed(database, "photos")) == (1, 0, 0, 0)
     roots = {r.name: r.root for r in catalog.collections(catalog.connect(database))}
     assert roots == {"photos": "new", "own": "."}  # a folder of its own stays
+
+
+def test_one_collection_that_cannot_be_checked_leaves_the_others(shop_copy, torch_home):
+    database = shop_copy / "shop.db"
+    for name in ("broken", "busy", "lost"):
+        embed(database, "products", EmbedOptions(model="resnet18", collection=name))
+    conn = catalog.connect(database, write=True)
+    lost = catalog.require(conn, "lost")
+    conn.execute(f"drop table image_search_rows_{lost.id}")
+    for name in ("broken", "busy"):
+        damage(shop_copy / f"shop.{name}.faiss")
+    found = {finding.name: finding.problems for finding in verify(conn)}
+    assert not found["products"] and found["broken"] and found["busy"]
+    assert found["lost"] == [
+        f"SQLite says about shop.db: no such table: main.image_search_rows_{lost.id}."
+    ]
+    told = {one.record.name: one.problem for one in collection.status(conn)}
+    assert told["products"] is None and told["lost"] == found["lost"][0]
+    with hold(shop_copy / "shop.busy.faiss"):
+        said = "\n".join(repair(database))
+    assert "shop.broken.faiss is damaged" in said
+    assert "shop.busy.faiss is being written" in said
+    assert f"image_search_rows_{lost.id}" in said
+    assert (shop_copy / "shop.busy.faiss").exists()
+
+
+def damage(sidecar):
+    raw = bytearray(sidecar.read_bytes())
+    raw[100] ^= 255
+    sidecar.write_bytes(raw)
 
 
 def test_a_column_that_has_gone_is_said_and_the_other_collections_go_on(shop_copy, torch_home):

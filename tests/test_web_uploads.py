@@ -342,6 +342,17 @@ async def test_weights_that_are_not_here(ds, picture, monkeypatch, caplog):
     assert "secret" not in answer.text and "/a/secret/place" in caplog.text
 
 
+async def test_a_visitor_starts_no_download(shop, picture, monkeypatch, tmp_path, caplog):
+    from datasette_image_search.models.torchvision_zoo import ZooModel
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(ZooModel, "find_weights", lambda *_, **__: pytest.fail("a download"))
+    ds = Datasette([str(shop / "shop.db")])
+    answer = await ds.client.post(PAGE, files={"image": ("x.png", picture)})
+    assert answer.status_code == 500 and "its model resnet18 does not run here" in answer.text
+    assert "the weights of resnet18 are not on this machine" in caplog.text
+
+
 # -- how long it is remembered ----------------------------------------------------------------
 
 

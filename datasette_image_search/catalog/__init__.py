@@ -11,7 +11,6 @@ from .collections import (
     portable,
     remember_folder,
     require,
-    sidecar_name,
     sidecars_of_others,
     update,
 )
@@ -55,7 +54,6 @@ __all__ = [
     "remember_folder",
     "require",
     "roll_back",
-    "sidecar_name",
     "sidecars_of_others",
     "state",
     "table_names",

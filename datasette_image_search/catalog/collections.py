@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass, fields
+from itertools import chain, count
+from mimetypes import guess_type
 from pathlib import Path
 from urllib.parse import quote as percent_encoded
 
@@ -96,7 +99,7 @@ class CollectionRecord:
 
 
 _SIDECAR = ".faiss"
-_DATABASES = (".db", ".db3", ".sqlite", ".sqlite3", ".s3db", ".sl3")
+_HEADER = b"SQLite format 3\0"
 _NAMES = [field.name for field in fields(CollectionRecord)]
 _COLUMNS = ", ".join(_NAMES)
 # SQLite keeps in a column whatever is put there; those that are not named here are text.
@@ -199,41 +202,50 @@ def drop(conn: sqlite3.Connection, record: CollectionRecord) -> None:
     conn.execute(f"drop table if exists {schema.rows_table(record.id)}")
 
 
-def sidecar_name(database: Path, collection: str) -> str:
-    """``shop.db`` and ``products`` → ``shop.products.faiss``, for any collection's name."""
-    name = f"{database.stem}.{percent_encoded(collection, safe=' ')}{_SIDECAR}"
-    if len(name.encode()) > 200:
+def free_sidecar_name(database: Path, collection: str) -> str:
+    """``shop.db`` and ``products`` → ``shop.products.faiss``, for any collection's name.
+
+    Where another database of the folder has that, ``shop.db.products.faiss``, or with a
+    number; a file that none names is a leftover.
+    """
+    if len(_sidecar_name(database.stem, collection).encode()) > 200:
         raise CatalogError(
             f"the collection's name {collection[:40]!r}… is too long for a file's name: "
             "give it a shorter one with --collection."
         )
-    return name
-
-
-def free_sidecar_name(database: Path, collection: str) -> str:
-    """As :func:`sidecar_name`, or with ``shop.sqlite`` for ``shop`` where that is taken.
-
-    Taken by another database of the folder; a file that none names is a leftover.
-    """
     taken = sidecars_of_others(database)
-    name = sidecar_name(database, collection)
-    if name in taken:
-        name = f"{database.name}.{percent_encoded(collection, safe=' ')}{_SIDECAR}"
-    if name in taken:
-        raise CatalogError(
-            f"{name} belongs to another database of this folder: choose another name "
-            "with --collection."
-        )
-    return name
+    owners = chain((database.stem, database.name), (f"{database.name}-{n}" for n in count(2)))
+    names = (_sidecar_name(owner, collection) for owner in owners)
+    return next(name for name in names if name not in taken)
+
+
+def _sidecar_name(owner: str, collection: str) -> str:
+    return f"{owner}.{percent_encoded(collection, safe=' ')}{_SIDECAR}"
 
 
 def sidecars_of_others(database: Path) -> set[str]:
     """The sidecars that the other databases of the same folder name."""
     taken = set()
-    for other in database.resolve().parent.iterdir():
-        if other.suffix in _DATABASES and other.is_file() and other != database.resolve():
-            taken |= _sidecars_named(other)
+    for other in _other_databases(database):
+        taken |= _sidecars_named(other)
     return taken
+
+
+def _other_databases(database: Path) -> Iterator[Path]:
+    """By their first bytes: Datasette serves a database whatever it is called.
+
+    But pictures, of which there may be very many, are told by their names. The database
+    itself is not opened, under any name: closing it would end its connections' locks.
+    """
+    for other in database.resolve().parent.iterdir():
+        if (guess_type(other.name)[0] or "").startswith("image/"):
+            continue
+        with suppress(OSError):
+            if other.is_file() and not other.samefile(database):
+                with open(other, "rb") as file:
+                    is_database = file.read(len(_HEADER)) == _HEADER
+                if is_database:
+                    yield other
 
 
 def _sidecars_named(database: Path) -> set[str]:

@@ -10,6 +10,7 @@ from ..errors import CatalogError, CatalogInterrupted, NotFound
 from . import schema
 
 PATIENCE_SECONDS = 10
+_LOCKED = ("database is locked", "database table is locked", "database schema is locked")
 
 
 def connect(path: Path | str, *, write: bool = False) -> sqlite3.Connection:
@@ -113,15 +114,15 @@ def plainly(database: Path | str):
     try:
         yield
     except sqlite3.OperationalError as error:
-        text = str(error)
-        if "locked" in text or "busy" in text:
+        text = str(error)  # SQLite's own sentence, or one about a name that may be "full"
+        if text.startswith(_LOCKED):
             text = (
                 f"{name} is locked by another program and was still after "
                 f"{PATIENCE_SECONDS} seconds: close that program, or try again later."
             )
-        elif "readonly" in text or "read-only" in text:
+        elif text == "attempt to write a readonly database":
             text = f"{name} cannot be written: the file or its folder is read-only."
-        elif "full" in text:
+        elif text == "database or disk is full":
             text = f"{name} cannot be written: the disk is full."
         else:
             text = f"SQLite says about {name}: {text}."

@@ -104,10 +104,19 @@ class RowsWriter(Rows):
 
     def blob(self, key: tuple) -> bytes:
         """The BLOB in the row's picture column; empty if the row has gone."""
+        blob = self._in_column("{}", key)
+        return blob if isinstance(blob, bytes) else b""
+
+    def blob_size(self, key: tuple) -> int:
+        """Its bytes, without reading them."""
+        return self._in_column("length({})", key) or 0
+
+    def _in_column(self, expression: str, key: tuple):
+        """Of the row's picture column; None if the row has gone."""
         test = " and ".join(f"{own} = ?" for own in self._own_keys)
-        column = quote(self.collection.column_name)
-        row = self.conn.execute(f"select {column} from {self._table} where {test}", key).fetchone()
-        return bytes(row[0]) if row and isinstance(row[0], bytes) else b""
+        wanted = expression.format(quote(self.collection.column_name))
+        row = self.conn.execute(f"select {wanted} from {self._table} where {test}", key).fetchone()
+        return row and row[0]
 
     def shows(self, id: int, sha256: str) -> int | None:
         """1 where the catalog has a thumbnail of a picture, 0 where not, None if unknown."""

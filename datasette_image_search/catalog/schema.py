@@ -14,7 +14,7 @@ from __future__ import annotations
 import sqlite3
 
 from ..errors import CatalogError
-from .tables import Table, database_name, quote
+from .tables import Table, database_name
 
 
 def _first_tables(conn: sqlite3.Connection) -> None:
@@ -63,11 +63,22 @@ def _first_tables(conn: sqlite3.Connection) -> None:
 
 STEPS = (_first_tables,)
 
+_OUR_VIEWS = """
+    select name from main.sqlite_master where type = 'view' and (
+        name like 'image!_search!_rows!_%' escape '!' or lower(name) in
+        ('image_search_folders', 'image_search_collections', 'image_search_pictures')
+    )
+"""
+
 
 def version(conn: sqlite3.Connection) -> int:
     """How many steps this database has had; 0 where there is no catalog."""
     if not has_table(conn, "image_search_migrations"):
         return 0
+    view = conn.execute(_OUR_VIEWS).fetchone()
+    if view:
+        # One that calls our functions would ask itself, without an end.
+        raise CatalogError(f"the catalog in {database_name(conn)} is damaged: {view[0]} is a view.")
     found = conn.execute("select max(step) from main.image_search_migrations").fetchone()[0] or 0
     if found > len(STEPS):
         raise CatalogError(
@@ -109,7 +120,7 @@ def create_rows_table(conn: sqlite3.Connection, collection_id: int, table: Table
     """Key columns keep the declared types of the user's, so that they compare alike."""
     name = rows_table(collection_id)
     keys = [key_column(number) for number in range(len(table.keys))]
-    columns = [f"{key} {quote(table.key_type(of))}" for key, of in zip(keys, table.keys)]
+    columns = [f"{key} {table.key_type(of)}" for key, of in zip(keys, table.keys)]
     conn.execute(
         f"""
         create table {name} (

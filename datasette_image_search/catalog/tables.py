@@ -28,12 +28,14 @@ _FOLDED = {ord(letter): letter.lower() for letter in ascii_uppercase}
 class Table:
     """A table with its columns (name → declared type) and the columns of its key.
 
-    ``keys`` is ``("rowid",)`` for a table without a primary key of its own.
+    ``keys`` is ``("rowid",)`` for a table without a primary key of its own; ``strict`` is
+    whether SQLite keeps it to its types.
     """
 
     name: str
     columns: dict[str, str]
     keys: tuple[str, ...]
+    strict: bool = False
 
     @classmethod
     def read(cls, conn: sqlite3.Connection, name: str) -> Table:
@@ -56,7 +58,10 @@ class Table:
         info = conn.execute(f"pragma main.table_xinfo({quote(found[0])})").fetchall()
         info = [row for row in info if row[6] != 1]  # 1: a virtual table's own; others: generated
         keys = tuple(row[1] for row in sorted(info, key=lambda row: row[5]) if row[5])
-        return cls(found[0], {row[1]: row[2] for row in info}, keys or ("rowid",))
+        # Nothing before SQLite 3.37, which has no such tables.
+        listed = conn.execute(f"pragma main.table_list({quote(found[0])})").fetchone()
+        strict = bool(listed and listed[5])
+        return cls(found[0], {row[1]: row[2] for row in info}, keys or ("rowid",), strict)
 
     def column(self, name: str) -> str:
         """The column's own spelling; raises :class:`NotFound`."""
@@ -68,7 +73,13 @@ class Table:
         )
 
     def key_type(self, key: str) -> str:
-        return self.columns.get(key, "INTEGER")
+        """What to declare a column with that shall tell apart what this one does, in SQL.
+
+        No type is not ``""``, nor ``ANY`` outside a STRICT table: those take '007' for 7.
+        """
+        declared = self.columns.get(key, "INTEGER")
+        untyped = not declared or (self.strict and declared.upper() == "ANY")
+        return "" if untyped else quote(declared)
 
 
 def table_names(conn: sqlite3.Connection) -> list[str]:

@@ -51,7 +51,11 @@ def ask(database, table, pk, image, k, where, extra_models) -> Answer:
         else:
             data = _read(image)
             vector, thumbnail = picture_vector(
-                data, collection.record, Path(database).resolve().parent, extra_models
+                data,
+                collection.record,
+                Path(database).resolve().parent,
+                extra_models,
+                download=True,
             )
             matches = collection.similar_to_vector(vector, k, where)
             question = str(image)
@@ -167,6 +171,9 @@ def plot(answer: Answer, path: Path) -> None:
         raise ImageSearchError(
             "--plot needs matplotlib: pip install 'datasette-image-search[plot]'."
         ) from None
+    from ..pictures import THUMBNAIL_SIDE, Geometry
+    from ..pictures.decoders import Decoders
+
     panels = [("query", answer.query_thumbnail)]
     panels += [
         (f"{match.rank}   {match.score:.3f}", thumbnail)
@@ -178,23 +185,18 @@ def plot(answer: Answer, path: Path) -> None:
     axes = list(figure.subplots(down, across, squeeze=False).flat)
     for axis in axes:
         axis.set_axis_off()
-    for axis, (title, thumbnail) in zip(axes, panels, strict=False):
-        axis.set_title(title, fontsize=10)
-        if thumbnail is None:
-            axis.text(0.5, 0.5, "no thumbnail", ha="center", va="center", fontsize=8)
-        else:
-            axis.imshow(_pixels(thumbnail))
+    # A database may be a stranger's, and so its thumbnails.
+    square = Geometry(THUMBNAIL_SIDE, "pad")
+    with Decoders(1) as decoders:
+        for axis, (title, thumbnail) in zip(axes, panels, strict=False):
+            axis.set_title(title, fontsize=10)
+            if thumbnail is None:
+                axis.text(0.5, 0.5, "no thumbnail", ha="center", va="center", fontsize=8)
+            else:
+                axis.imshow(decoders.prepare(thumbnail, square, thumbnail=False).pixels)
     path = path if path.suffix else path.with_suffix(".png")
     try:
         figure.savefig(path, dpi=120)
     except ValueError as error:  # an ending matplotlib does not know
         raise UsageError(f"{path} cannot be drawn: {error}") from None
     print(f"Drawn into {path}.", file=sys.stderr)
-
-
-def _pixels(thumbnail: bytes):
-    import numpy as np
-
-    from ..pictures import decode
-
-    return np.asarray(decode(thumbnail)[0])

@@ -14,7 +14,8 @@ import numpy as np
 
 from .. import catalog, models, pictures
 from ..catalog import Candidate, CollectionRecord, Outcome, Picture, RowsWriter
-from ..sources import Sources, is_path
+from ..errors import SourceError
+from ..sources import Sources, fetched, is_path
 from ..vector_index import SidecarWriter, mend
 from .choosing import EmbedOptions, changed_meanwhile, collection_for, folder_missing
 from .progress import Progress
@@ -137,13 +138,14 @@ class _Embedding:
             self.sources,
             geometry,
             thumbnails=self.options.thumbnails,
+            blob=self._blob,
             is_known=self._is_known,
         )
         # Closed last: a connection that is closed while a thread asks through it crashes.
         with closing(self._looking), self._closing, reader:
             for page in self.rows.candidates():
                 changed = self._changed(page)
-                for read in reader.read(changed, self._blob):
+                for read in reader.read(changed):
                     self._take(read)
             while self._batch or self._at_work:
                 self._embed_batch()
@@ -165,8 +167,14 @@ class _Embedding:
         """Has the catalog all that is wanted of a picture? ``shown`` as in Candidate."""
         return shown is not None and bool(shown or not self.options.thumbnails)
 
-    def _blob(self, candidate: Candidate) -> bytes | None:
-        return self.rows.blob(candidate.key) if candidate.value is None else None
+    def _blob(self, candidate: Candidate) -> bytes:
+        """Asked by the thread that decodes it: there are never more in memory than threads."""
+        with self._looking_lock:
+            rows = RowsWriter(self._looking, self.record)
+            size = rows.blob_size(candidate.key)
+            if size > fetched.MAX_BYTES:
+                raise SourceError(fetched.too_large("the BLOB", size))
+            return rows.blob(candidate.key)
 
     def _changed(self, page: list[Candidate]) -> list[Candidate]:
         """The rows of a page that want reading; the others are counted and left."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from .. import catalog
 from ..catalog import CollectionRecord, Rows
-from ..errors import CatalogError, ImageSearchError, SidecarMissing
+from ..errors import ImageSearchError, SidecarMissing
 from ..vector_index import Sidecar, mend, problems
 from ..wording import command_line
 from .choosing import is_shared, own_sidecar
@@ -37,14 +38,14 @@ def verify(conn: sqlite3.Connection) -> list[Finding]:
 
 
 def _verify(conn, record: CollectionRecord) -> Finding:
-    found = []
-    if not Rows(conn, record).is_empty():  # else an embed has just begun, or was killed then
-        found = problems(record.sidecar_path(conn), identity_of(record))
-    missing = 0
+    found, missing = [], 0
     try:
-        record.require_column(conn)
-        Collection.open(conn, record.name)
-        missing = 0 if found else _missing(conn, record)
+        with catalog.plainly(catalog.database_name(conn)):
+            if not Rows(conn, record).is_empty():  # else an embed has just begun, or was killed
+                found = problems(record.sidecar_path(conn), identity_of(record))
+            record.require_column(conn)
+            Collection.open(conn, record.name)
+            missing = 0 if found else _missing(conn, record)
     except ImageSearchError as error:
         found.append(str(error))
     return Finding(record.name, found, missing)
@@ -64,13 +65,13 @@ def _missing(conn, record: CollectionRecord) -> int:
 
 def repair(database: Path) -> list[str]:
     """Mend every collection from what is left; a sentence for each thing done or to do."""
-    conn = catalog.connect(database, write=True)
     said, failed = [], []
-    with catalog.plainly(database):
+    with closing(catalog.connect(database, write=True)) as conn, catalog.plainly(database):
         for record in catalog.collections(conn):
             try:
-                said += _repair(conn, database, record)
-            except CatalogError as error:  # of its own lines: the others can still be mended
+                with catalog.plainly(database):
+                    said += _repair(conn, database, record)
+            except ImageSearchError as error:  # the others can still be mended
                 failed.append(error)
     if failed and not said:
         raise failed[0]

@@ -27,16 +27,25 @@ def picture_vector(
     folder: Path,
     extra_models: list | None = None,
     device: str = "auto",
+    *,
+    download: bool = False,
 ) -> tuple[np.ndarray, bytes]:
     """(vector, thumbnail JPEG) of a picture, made as the collection's vectors were.
 
-    ``folder`` is the database's. Raises :class:`PictureError` where it is no picture,
-    :class:`ModelError` where this machine has not the collection's weights.
+    ``folder`` is the database's; weights that this machine has not are had only with
+    ``download``. Raises :class:`PictureError` where it is no picture, :class:`ModelError`
+    where the collection's weights are not to be had.
     """
     model = models.get(record.model, extra_models)
+    name = weights_argument(record.weights_name, folder)
 
     def embed(pixels: np.ndarray) -> np.ndarray:
-        weights = model.find_weights(weights_argument(record.weights_name, folder))
+        if not download and not model.weights_here(name):
+            raise ModelError(
+                f"the weights of {record.model} are not on this machine: "
+                f"'datasette image-search embed' of {record.table_name!r} gets them."
+            )
+        weights = model.find_weights(name, progress=download)
         if weights.sha256 != record.weights:
             raise ModelError(
                 f"the collection {record.name!r} was made with weights {record.weights[:12]}…, "

@@ -43,8 +43,9 @@ class Read:
 class Reader:
     """Reads rows in order, a bounded number ahead. A context manager.
 
-    ``is_known`` says of a picture, by id and SHA-256, whether nothing of it is wanted.
-    It is called from the reading threads.
+    ``is_known`` says of a picture, by id and SHA-256, whether nothing of it is wanted;
+    ``blob`` gives the bytes of a row that has them in its column. Both are called from
+    the reading threads.
     """
 
     def __init__(
@@ -53,9 +54,11 @@ class Reader:
         geometry: pictures.Geometry,
         *,
         thumbnails: bool,
+        blob: Callable[[Candidate], bytes],
         is_known: Callable[[int, str], bool],
     ):
         self._sources = sources
+        self._blob = blob
         self._geometry = geometry
         self._thumbnails = thumbnails
         self._is_known = is_known
@@ -71,26 +74,25 @@ class Reader:
         self._decoders.close()  # first: nobody waits for what is still being decoded
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def read(
-        self, rows: Iterable[Candidate], blob: Callable[[Candidate], bytes | None]
-    ) -> Iterator[Read]:
+    def read(self, rows: Iterable[Candidate]) -> Iterator[Read]:
         """What became of each row, in the order given."""
         ahead: deque[Future] = deque()
         for some in _by_few(rows):
-            # BLOBs come through the caller's connection, so they are read in its thread.
-            ahead.append(self._pool.submit(self._read_some, [(row, blob(row)) for row in some]))
+            ahead.append(self._pool.submit(self._read_some, some))
             if len(ahead) >= AHEAD // TOGETHER:
                 yield from ahead.popleft().result()
         while ahead:
             yield from ahead.popleft().result()
 
-    def _read_some(self, rows: list[tuple[Candidate, bytes | None]]) -> list[Read]:
-        return [self._read(row, data) for row, data in rows]
+    def _read_some(self, rows: list[Candidate]) -> list[Read]:
+        return [self._read(row) for row in rows]
 
-    def _read(self, row: Candidate, data: bytes | None) -> Read:
+    def _read(self, row: Candidate) -> Read:
         fingerprint = None
         try:
-            if data is None:
+            if row.value is None:
+                data = self._blob(row)
+            else:
                 # Another source than the last time has no fingerprint to compare.
                 known = row.fingerprint if row.value == row.source else None
                 fetched = self._sources.fetch(row.value, known)

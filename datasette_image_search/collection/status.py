@@ -33,11 +33,12 @@ def status(conn: sqlite3.Connection, most_failures: int = 10) -> list[Collection
 def _status_of(conn, record: CollectionRecord, most_failures: int) -> CollectionStatus:
     rows, failures = Rows(conn, record), []
     try:
-        record.require_column(conn)
-        failures = rows.failures(most_failures)
-        collection = Collection.open(conn, record.name)
-        counts = rows.counts()
-        index = collection.index
-        return CollectionStatus(record, counts, failures, len(index), index.kind, index.bytes)
+        with catalog.plainly(catalog.database_name(conn)):
+            record.require_column(conn)
+            failures = rows.failures(most_failures)
+            collection = Collection.open(conn, record.name)
+            counts = rows.counts()
+            index = collection.index
+            return CollectionStatus(record, counts, failures, len(index), index.kind, index.bytes)
     except ImageSearchError as error:
         return CollectionStatus(record, failures=failures, problem=str(error))

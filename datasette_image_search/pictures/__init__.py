@@ -98,8 +98,8 @@ def picture_id(digest: str) -> int:
     """The id (63 bits) of the picture with this SHA-256.
 
     Made from the content, an id names the same picture in every state of a database,
-    after a restored backup too, and never another. Two of a million pictures share
-    one with a probability of 1 in 18 million; the catalog refuses the second.
+    after a restored backup too. Two of a million pictures share one with a probability
+    of 1 in 18 million; the second is then taken for the first.
     """
     return int(digest[:16], 16) >> 1
 
