@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from contextlib import closing
 
 import pytest
 
 from datasette_image_search import catalog, sql_functions
-from datasette_image_search.collection import Collection
+from datasette_image_search.collection import Collection, opened
 from datasette_image_search.errors import CatalogError, NotFound
 
 ASKED = "select json_array_length(similar_images(?, 1, 3))"
@@ -45,6 +46,41 @@ def test_it_is_the_same_object_while_nothing_changes(conn):
 def test_each_connection_has_its_own(conn, other):
     assert Collection.kept(conn, "products").conn is conn
     assert Collection.kept(other, "products").conn is other
+
+
+def test_a_catalog_that_is_a_view_is_refused_before_it_asks_for_itself(conn):
+    conn.execute("alter table image_search_rows_1 rename to hidden")
+    conn.execute(
+        f"create view image_search_rows_1 as select *, ({ASKED.replace('?', repr('products'))}) "
+        "as again from hidden"
+    )
+    with pytest.raises(CatalogError, match="is damaged: image_search_rows_1 is a view"):
+        Collection.kept(conn, "products")
+
+
+def test_what_asks_for_itself_while_it_is_made_is_refused():
+    kept = opened._Kept(4)
+    with pytest.raises(CatalogError, match="asks for itself"):
+        kept.get("a", lambda: kept.get("b", lambda: kept.get("a", int)))
+    assert kept.get("a", lambda: 3) == 3
+
+
+def test_what_takes_long_to_make_keeps_no_other_waiting():
+    kept, go = opened._Kept(4), threading.Event()
+    first = threading.Thread(target=kept.get, args=("slow", lambda: go.wait(20) and "made"))
+    first.start()
+    made = []
+    same = threading.Thread(target=lambda: made.append(kept.get("slow", lambda: "twice")))
+    same.start()
+    try:
+        assert kept.get("quick", lambda: 1) == 1
+        same.join(0.1)
+        assert made == []
+    finally:
+        go.set()
+        first.join()
+        same.join()
+    assert made == ["made"]
 
 
 RENAME = "update image_search_collections set name = 'things'"

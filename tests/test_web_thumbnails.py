@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import sqlite3
+from contextlib import closing
 
 import pytest
 from conftest import draw
@@ -48,6 +50,17 @@ async def test_caching(ds, visitor):
     assert plain.headers["cache-control"] == "private, no-cache"
     other = await ds.client.get(url, cookies=cookies, headers={"if-none-match": '"other"'})
     assert other.status_code == 200
+
+
+async def test_what_sqlite_says_is_one_sentence(shop_copy):
+    with closing(sqlite3.connect(shop_copy / "shop.db")) as conn:
+        conn.execute("drop table image_search_rows_1")
+    ds = Datasette([str(shop_copy / "shop.db")])
+    for path in ("/thumbnail/1", "?_similar=1", ".json?_similar=1"):
+        answer = await ds.client.get(PAGE + path)
+        assert answer.status_code == 500
+        assert "no such table: main.image_search_rows_1." in answer.text
+        assert "Traceback" not in answer.text
 
 
 async def test_other_pages_stay_private(ds):

@@ -11,8 +11,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .. import catalog
+from ..errors import CatalogError
 from ..models import EmbeddingModel, LoadedModel, Weights
 from ..vector_index import Identity, Sidecar
+
+
+class _Value:
+    """One that is kept, and the lock of whoever makes it: others are not kept waiting."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.made: tuple = ()  # the value, once it is there
 
 
 class _Kept:
@@ -22,16 +31,27 @@ class _Kept:
         self._most = most
         self._values: OrderedDict = OrderedDict()
         self._lock = threading.Lock()
+        self._makers: set[int] = set()
 
     def get(self, key, make: Callable):
         with self._lock:
-            if key in self._values:
-                self._values.move_to_end(key)
-                return self._values[key]
-            value = self._values[key] = make()
+            kept = self._values.setdefault(key, _Value())
+            self._values.move_to_end(key)
             while len(self._values) > self._most:
                 self._values.popitem(last=False)
-            return value
+        if kept.made:
+            return kept.made[0]
+        thread = threading.get_ident()
+        if thread in self._makers:  # else it would wait for itself
+            raise CatalogError("what is looked up here asks for itself.")
+        with kept.lock:
+            if not kept.made:
+                self._makers.add(thread)
+                try:
+                    kept.made = (make(),)
+                finally:
+                    self._makers.discard(thread)
+            return kept.made[0]
 
 
 class _LookedUp:

@@ -50,10 +50,12 @@ async def ask(
     limit_ms = datasette.sql_time_limit_ms
 
     def work(conn: sqlite3.Connection) -> Answer:
+        from .. import catalog
         from ..collection import Collection
 
-        collection = Collection.kept(conn, record.name)
-        pictures = len(collection.index)  # a sidecar is read before the clock starts
+        with catalog.plainly(db.name):
+            collection = Collection.kept(conn, record.name)
+            pictures = len(collection.index)  # a sidecar is read before the clock starts
         try:
             with sqlite_timelimit(conn, limit_ms):
                 return _answer(collection, pictures, similar, upload, size, conditions)

@@ -38,10 +38,12 @@ async def _read(db, record, row: str) -> tuple[int | None, bytes | None]:
     """(picture, thumbnail) of the row of a row path, None where there is none."""
 
     def work(conn):
+        from .. import catalog
         from ..collection import Collection
 
-        collection = Collection.kept(conn, record.name)
-        key = collection.key_of(links.from_row_path(row, record.key_columns))
-        return collection.rows.picture_and_thumbnail(key)
+        with catalog.plainly(db.name):
+            collection = Collection.kept(conn, record.name)
+            key = collection.key_of(links.from_row_path(row, record.key_columns))
+            return collection.rows.picture_and_thumbnail(key)
 
     return await db.execute_fn(work)
