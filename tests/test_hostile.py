@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import pty
 import re
 import sqlite3
 import subprocess
@@ -247,6 +246,7 @@ def test_nothing_acts_on_a_terminal(database, command):
 def on_terminal(command: list[str]) -> str:
     """What the command writes to a terminal, where colours and bars are switched on."""
     import os
+    import pty
 
     master, slave = pty.openpty()
     process = subprocess.Popen(command, stdout=slave, stderr=slave, stdin=slave)

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 
 # Labels that say nothing of the picture: such pictures are learned from without one.
 NO_KIND = {"Not sure", "Other", "Skip"}
-CLOTHING_VALIDATION = 0.15  # of the senders with few pictures (see `held_back`)
+CLOTHING_VALIDATION = 0.3  # of the senders with few pictures (see `held_back`)
 LARGE_SENDER = 100
 MAIN_CLOTHES = 10
 CACHE_SIZE = 192  # pictures are kept at this side, and views cropped from it
@@ -92,7 +92,7 @@ def held_back(sender, size):
     if size > LARGE_SENDER:
         return False
     digest = hashlib.sha256(f"mini {sender}".encode()).digest()
-    return digest[0] / 256 < CLOTHING_VALIDATION * 2
+    return digest[0] / 256 < CLOTHING_VALIDATION
 
 
 def table(file):

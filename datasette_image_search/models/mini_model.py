@@ -8,6 +8,7 @@ from ..errors import ModelError
 from .interface import Weights, file_sha256
 
 _FILE = Path(__file__).with_name("mini.pt")
+_OURS = "mini"  # what its weights are called; anything else is a file of the user's
 _BATCH_SIZE = 32  # at least: a batch of a network so small is soon done
 
 
@@ -26,11 +27,11 @@ class MiniModel:
         path = self._path(name)
         if not path.is_file():
             raise ModelError(f"there are no weights at {path}.")
-        return Weights(path.name, path, file_sha256(path))
+        return Weights(_OURS if path == _FILE else path.name, path, file_sha256(path))
 
     @staticmethod
     def _path(name: str | None) -> Path:
-        return _FILE if name in (None, _FILE.name) else Path(name)
+        return _FILE if name in (None, _OURS) else Path(name)
 
     def load(self, weights: Weights, device: str = "auto", precision: str = "auto"):
         from . import mini
