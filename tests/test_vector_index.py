@@ -87,6 +87,22 @@ def test_a_search_among_allowed_ids_is_as_if_there_were_no_others(path):
         assert len(index.search(data[:1], 50, allowed=few[:0])[0].ids) == 0
 
 
+@pytest.mark.parametrize("journal", [True, False])
+def test_equals_are_in_the_order_of_ids(path, journal):
+    ids, data = vectors(300)
+    data[::2] = data[0]
+    with SidecarWriter(path, identity()) as index:
+        if journal:
+            index.save()
+        index.add(ids, data)
+        if not journal:
+            index.save()
+        (every,) = index.search(data[:1], 300)
+        assert every.ids[:150].tolist() == sorted(ids[::2])
+        (some,) = index.search(data[:1], 20)  # any of the equals
+        assert some.ids.tolist() == sorted(some.ids) and np.isin(some.ids, ids[::2]).all()
+
+
 def test_removed_vectors_are_gone_before_and_after_a_whole_write(path):
     ids, data = vectors(50)
     with SidecarWriter(path, identity()) as index:

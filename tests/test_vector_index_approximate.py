@@ -327,14 +327,18 @@ def test_of_a_large_file_what_faiss_believes_is_checked(path, kind, monkeypatch)
 
 
 def test_threads_search_while_a_writer_writes(path):
+    """A vector finds itself first from the moment it has been added, and is never lost."""
     index = written(path)
     wrong, done = [], threading.Event()
+    last = [(IDS[100], DATA[100])]  # from the file; then the first of each batch
 
     def ask():
         while not done.is_set():
             try:
-                if len(index.search(QUERIES[:2], K)[1].ids) != K:
-                    wrong.append("short")
+                for id, vector in (last[0], last[-1]):
+                    found = index.search(np.stack([QUERIES[0], vector]), K)
+                    if found[1].ids[0] != id or [len(one.ids) for one in found] != [K, K]:
+                        wrong.append((id, found))
             except Exception as error:  # whatever it is, the test shall show it
                 wrong.append(error)
 
@@ -343,7 +347,9 @@ def test_threads_search_while_a_writer_writes(path):
         thread.start()
     with SidecarWriter(path, identity(), "ivf") as writer:
         for step in range(12):
-            writer.add(np.arange(40 * step, 40 * step + 40), clustered(40, step))
+            batch = clustered(40, 10 + step)
+            writer.add(np.arange(40 * step, 40 * step + 40), batch)
+            last.append((40 * step, batch[0]))
             writer.remove(IDS[step : step + 1])
             if step % 6 == 5:
                 writer.save()

@@ -5,11 +5,13 @@ Its verbs are few, so that another engine can stand behind them:
 ``ids``), ``SidecarWriter`` for writing (``add``, ``remove``, ``save``).
 """
 
+from .copying import copying
 from .discard import discarding
 from .engine import CHOICES, choose
+from .files import journal_path
 from .identity import METRICS, Identity
 from .mending import mend, problems
-from .sidecar import EmptySidecar, Sidecar, SidecarWriter, journal_path
+from .sidecar import EmptySidecar, Sidecar, SidecarWriter
 from .snapshot import Neighbours, compare
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "SidecarWriter",
     "choose",
     "compare",
+    "copying",
     "discarding",
     "journal_path",
     "mend",

@@ -27,8 +27,8 @@ class StoredVectors:
     """
 
     def __init__(self, descriptor: int, offset: int, dimensions: int, stored: np.dtype, scale):
-        self._descriptor = os.dup(descriptor)  # the file may be replaced: this one stays
-        weakref.finalize(self, os.close, self._descriptor)
+        self.descriptor = os.dup(descriptor)  # the file may be replaced: this one stays
+        weakref.finalize(self, os.close, self.descriptor)
         self._offset = offset
         self._dimensions = dimensions
         self._stored = stored
@@ -46,15 +46,15 @@ class StoredVectors:
         stored = np.empty((count, self._dimensions), self._stored)
         room, width = memoryview(stored.reshape(-1).view(np.uint8)), self._width
         if count > 1 and (np.diff(positions) == 1).all():
-            _fill(room, self._descriptor, self._offset + int(positions[0]) * width)
+            fill(room, self.descriptor, self._offset + int(positions[0]) * width)
         else:
-            descriptor, start = self._descriptor, self._offset
+            descriptor, start = self.descriptor, self._offset
             for at, position in enumerate(positions.tolist()):
                 part = room[at * width : (at + 1) * width]
                 offset = start + position * width
                 # Nearly always whole at once; this loop is a fifth of a search.
                 if _PREADV is None or _PREADV(descriptor, (part,), offset) != width:
-                    _fill(part, descriptor, offset)
+                    fill(part, descriptor, offset)
         return stored
 
 
@@ -76,7 +76,7 @@ def widened(halves: np.ndarray, scale: float = 1.0) -> np.ndarray:
     return numbers
 
 
-def _fill(room: memoryview, descriptor: int, offset: int) -> None:
+def fill(room: memoryview, descriptor: int, offset: int) -> None:
     """Read as many bytes as there is room for; the descriptor's own place stays."""
     while len(room):
         if _PREADV is not None:
@@ -100,10 +100,17 @@ class Base:
     vectors: StoredVectors
     ids: np.ndarray
     order: np.ndarray
-    kind: str
     identity: Identity
     bytes: int
-    learnt_from: int = 0
+    footer: dict
+
+    @property
+    def kind(self) -> str:
+        return self.footer["kind"]
+
+    @property
+    def learnt_from(self) -> int:
+        return self.footer.get("learnt_from", 0)
 
     def as_earlier(self, kept: np.ndarray) -> Earlier | None:
         """For an index to grow out of, with the vectors at ``kept`` first; None for exact."""

@@ -14,7 +14,7 @@ Facts about the index live apart from it and are checked first: FAISS's reader t
 what it reads, so a damaged file must not reach it. Up to 100 MB all blocks are compared
 when the file is opened; of a larger one those parts that are believed: what FAISS reads
 as structure, and the ids. A wrong bit among the codes and vectors of a large file makes a
-wrong score and no more; ``verify`` finds it.
+wrong score and no more; ``verify`` finds it, and a whole write, which refuses to go on.
 
 Half precision keeps 11 bits of each number: a cosine moves by less than 1e-4, and turning
 one kind into another and back moves it no further, as 8-bit codes would each time. It is
@@ -34,10 +34,10 @@ import numpy as np
 
 from ..errors import SidecarDamaged, SidecarError, SidecarMismatch, SidecarMissing
 from . import engine
-from .base import Base, StoredVectors
+from .base import Base, StoredVectors, fill
 from .builders import Earlier, Reader, builder
+from .files import cannot_read, replacing
 from .identity import Identity
-from .journal import cannot_read, cannot_write
 
 FORMAT = 2
 MAGIC = b"dsimgsr1"
@@ -67,41 +67,32 @@ def write(
     vectors come first, if they do. Raises :class:`SidecarError` where it cannot be
     written; the old file is there then as before.
     """
-    partial = path.with_name(f"{path.name}-partial")
-    try:
-        with open(partial, "w+b") as file:
-            facts = _write_vectors(file, ids, read, kind, identity, earlier)
-            file.seek(facts["tables_at"])
-            file.write(ids.astype("<i8").tobytes())
-            file.write(np.argsort(ids, kind="stable").astype("<i8").tobytes())
-            length = file.tell()
-            file.truncate(length)  # where there are no ids, nothing has reached so far
-            block = _block_size(length)
-            always = [(0, facts.pop("trusted")), (facts["tables_at"], 16 * len(ids))]
-            footer = json.dumps(
-                {
-                    "format": FORMAT,
-                    "identity": identity.as_dict(),
-                    "kind": kind,
-                    "count": len(ids),
-                    **facts,
-                    "always": [[*part, _checksum(file, *part)] for part in always],
-                    "block": block,
-                    "crc32": _checksums(file, length, block),
-                }
-            ).encode()
-            file.seek(length)
-            file.write(footer)
-            file.write(_TAIL.pack(len(footer), zlib.crc32(footer), MAGIC))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-        sync_folder(path.parent)
-    except BaseException as error:
-        partial.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise cannot_write(path, error) from error
-        raise
+    with replacing(path) as file:
+        facts = _write_vectors(file, ids, read, kind, identity, earlier)
+        file.seek(facts["tables_at"])
+        file.write(ids.astype("<i8").tobytes())
+        file.write(np.argsort(ids, kind="stable").astype("<i8").tobytes())
+        length = file.tell()
+        file.truncate(length)  # where there are no ids, nothing has reached so far
+        file.flush()  # checksums are of what the file has
+        block = _block_size(length)
+        always = [(0, facts.pop("trusted")), (facts["tables_at"], 16 * len(ids))]
+        written = file.fileno()
+        footer = json.dumps(
+            {
+                "format": FORMAT,
+                "identity": identity.as_dict(),
+                "kind": kind,
+                "count": len(ids),
+                **facts,
+                "always": [[*part, _checksum(written, *part)] for part in always],
+                "block": block,
+                "crc32": _checksums(written, length, block),
+            }
+        ).encode()
+        file.seek(length)
+        file.write(footer)
+        file.write(_TAIL.pack(len(footer), zlib.crc32(footer), MAGIC))
 
 
 def _write_vectors(file, ids: np.ndarray, read: Reader, kind: str, identity, earlier) -> dict:
@@ -138,30 +129,18 @@ def _write_vectors(file, ids: np.ndarray, read: Reader, kind: str, identity, ear
     }
 
 
-def sync_folder(folder: Path) -> None:
-    """Make a rename in ``folder`` durable, where the system can (Windows cannot)."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _checksum(file, start: int, length: int) -> int:
-    file.seek(start)
+def _checksum(descriptor: int, start: int, length: int) -> int:
+    room = memoryview(bytearray(min(_READ_AT_ONCE, length)))
     checksum = 0
-    while length > 0:
-        part = file.read(min(_READ_AT_ONCE, length))
-        if not part:
-            break
+    for at in range(start, start + length, _READ_AT_ONCE):
+        part = room[: start + length - at]
+        fill(part, descriptor, at)
         checksum = zlib.crc32(part, checksum)
-        length -= len(part)
     return checksum
 
 
-def _checksums(file, length: int, block: int) -> list[int]:
-    return [_checksum(file, at, min(block, length - at)) for at in range(0, length, block)]
+def _checksums(descriptor: int, length: int, block: int) -> list[int]:
+    return [_checksum(descriptor, at, min(block, length - at)) for at in range(0, length, block)]
 
 
 def _block_size(length: int) -> int:
@@ -208,10 +187,10 @@ def _content(footer: dict) -> int:
     return footer["tables_at"] + 16 * footer["count"]
 
 
-def check_trusted(path: Path, file, footer: dict) -> None:
+def _check_trusted(path: Path, descriptor: int, footer: dict) -> None:
     """Compare what is believed without looking: FAISS's structure, and the ids."""
     for start, length, expected in footer["always"]:
-        actual = _checksum(file, start, length)
+        actual = _checksum(descriptor, start, length)
         if actual != expected:
             raise _damaged(
                 path,
@@ -220,9 +199,9 @@ def check_trusted(path: Path, file, footer: dict) -> None:
             )
 
 
-def check_blocks(path: Path, file, footer: dict) -> None:
+def check_blocks(path: Path, descriptor: int, footer: dict) -> None:
     """Compare every block with its checksum; reads the whole file."""
-    for number, actual in enumerate(_checksums(file, _content(footer), footer["block"])):
+    for number, actual in enumerate(_checksums(descriptor, _content(footer), footer["block"])):
         expected = footer["crc32"][number]
         if actual != expected:
             raise _damaged(
@@ -232,9 +211,9 @@ def check_blocks(path: Path, file, footer: dict) -> None:
             )
 
 
-def whole_blocks(file, footer: dict) -> np.ndarray:
+def whole_blocks(descriptor: int, footer: dict) -> np.ndarray:
     """A boolean for each block: is it as it was written?"""
-    found = _checksums(file, _content(footer), footer["block"])
+    found = _checksums(descriptor, _content(footer), footer["block"])
     return np.array(found, np.int64) == np.array(footer["crc32"], np.int64)
 
 
@@ -260,9 +239,9 @@ def read(path: Path, identity: Identity, *, thorough: bool = False) -> Base:
             identity.refuse_other(Identity(**footer["identity"]), path.name)
             size = os.fstat(file.fileno()).st_size
             if thorough or size < CHECKED_WHEN_OPENED:
-                check_blocks(path, file, footer)
+                check_blocks(path, file.fileno(), footer)
             else:
-                check_trusted(path, file, footer)
+                _check_trusted(path, file.fileno(), footer)
             try:
                 index = engine.open_index(path, footer["kind"])
                 replaced = not os.path.samestat(os.stat(path), os.fstat(file.fileno()))
@@ -285,8 +264,7 @@ def _base(path: Path, file, footer: dict, index, identity: Identity, size: int) 
         )
     ids, order = _tables(file, footer["tables_at"], count)
     vectors = stored_vectors(file, footer, dimensions)
-    learnt_from = footer.get("learnt_from", 0)
-    return Base(index, vectors, ids, order, footer["kind"], identity, size, learnt_from)
+    return Base(index, vectors, ids, order, identity, size, footer)
 
 
 def stored_vectors(file, footer: dict, dimensions: int) -> StoredVectors:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .files import journal_path, unlink_partials
 from .lock import hold
-from .sidecar import journal_path
 
 
 @contextmanager
 def discarding(path: Path) -> Iterator[None]:
-    """Delete a sidecar and its journal once what is done inside has succeeded.
+    """Delete a sidecar and all that is its own once what is done inside has succeeded.
 
     Raises :class:`Busy`, before anything is done, while somebody writes them.
     """
@@ -20,3 +20,4 @@ def discarding(path: Path) -> Iterator[None]:
         yield
         path.unlink(missing_ok=True)
         journal_path(path).unlink(missing_ok=True)
+        unlink_partials(path)

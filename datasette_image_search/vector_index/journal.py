@@ -31,12 +31,17 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import SidecarDamaged, SidecarError, SidecarMismatch
+from .files import cannot_read, cannot_write
 from .identity import Identity
 
 _HEADER = struct.Struct("<4sIII")
 _CHECK = struct.Struct("<I")
 HEADER_BYTES = _HEADER.size + _CHECK.size
 _KINDS = (b"IDN1", b"ADD1", b"DEL1")
+
+
+class Replaced(SidecarError):
+    """The journal is not the one that was read before, or is gone."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,12 @@ class Record:
     ids: np.ndarray
     vectors: np.ndarray | None
     end: int
+    header: bytes
+
+    def encoded(self) -> bytes:
+        if self.vectors is None:
+            return encode_remove(self.ids)
+        return encode_add(self.ids, self.vectors)
 
 
 def _encode(kind: bytes, count: int, width: int, payload: bytes) -> bytes:
@@ -90,19 +101,23 @@ def encode_remove(ids: np.ndarray) -> bytes:
     return _encode(b"DEL1", len(ids), 0, ids.astype("<i8").tobytes())
 
 
-def read(path: Path, identity: Identity, start: int = 0) -> Iterator[Record]:
-    """Whole records from byte ``start`` on (the end of one read before, or 0).
+def read(path: Path, identity: Identity, start: int = 0, header: bytes = b"") -> Iterator[Record]:
+    """Whole records from byte ``start`` on: 0, or the end of the record that has ``header``.
 
-    Raises :class:`SidecarDamaged` where a checksum fails, and
-    :class:`SidecarMismatch` where the journal belongs to other vectors.
+    Raises :class:`Replaced` where no such record ends there, :class:`SidecarDamaged` where
+    a checksum fails, and :class:`SidecarMismatch` where the journal belongs to other vectors.
     """
     try:
         file = open(path, "rb")
     except FileNotFoundError:
+        if start:
+            raise _replaced(path) from None
         return
     except OSError as error:
         raise cannot_read(path, error) from error
     with file:
+        if start and not _ends_at(file, start, header):
+            raise _replaced(path)
         size = os.fstat(file.fileno()).st_size
         file.seek(start)
         position = start
@@ -121,7 +136,7 @@ def read(path: Path, identity: Identity, start: int = 0) -> Iterator[Record]:
                 )
             if kind != b"IDN1" and width not in (0, identity.dimensions):
                 raise _damaged(path, position, "a record's width")
-            length = count if kind == b"IDN1" else count * (8 + 4 * width)
+            length = _payload_bytes(kind, count, width)
             end = position + HEADER_BYTES + length
             if end > size:
                 return  # cut short: not finished, or never will be
@@ -133,8 +148,18 @@ def read(path: Path, identity: Identity, start: int = 0) -> Iterator[Record]:
             elif position == 0:
                 raise _damaged(path, position, "the first record")
             else:
-                yield _record(kind, count, width, payload, end)
+                yield _record(raw, payload, end)
             position = end
+
+
+def _ends_at(file, end: int, header: bytes) -> bool:
+    """Does the record that has ``header``, and so its contents' checksum, end at ``end``?
+
+    A file's number would not tell one journal from the next, which may have the same.
+    """
+    kind, count, width, _ = _HEADER.unpack_from(header)
+    file.seek(end - _payload_bytes(kind, count, width) - HEADER_BYTES)
+    return file.read(HEADER_BYTES) == header
 
 
 def whole_records(path: Path, identity: Identity) -> Iterator[Record]:
@@ -149,7 +174,7 @@ def whole_records(path: Path, identity: Identity) -> Iterator[Record]:
     while position >= 0:
         kind, count, width, checksum = _HEADER.unpack_from(raw, position)
         start = position + HEADER_BYTES
-        length = count if kind == b"IDN1" else count * (8 + 4 * width)
+        length = _payload_bytes(kind, count, width)
         payload = raw[start : start + length]
         if len(payload) < length or zlib.crc32(payload) != checksum:
             if kind == b"IDN1":
@@ -160,7 +185,7 @@ def whole_records(path: Path, identity: Identity) -> Iterator[Record]:
             if _decode_identity(payload)[0] != identity:
                 return
         else:
-            yield _record(kind, count, width, payload, start + length)
+            yield _record(raw[position:start], payload, start + length)
         position = _next_record(raw, start + length)
 
 
@@ -175,12 +200,21 @@ def _next_record(raw: bytes, start: int) -> int:
     return -1
 
 
-def _record(kind: bytes, count: int, width: int, payload: bytes, end: int) -> Record:
+def _payload_bytes(kind: bytes, count: int, width: int) -> int:
+    return count if kind == b"IDN1" else count * (8 + 4 * width)
+
+
+def _record(header: bytes, payload: bytes, end: int) -> Record:
+    kind, count, width, _ = _HEADER.unpack_from(header)
     ids = np.frombuffer(payload, "<i8", count).astype(np.int64)
     if kind == b"DEL1":
-        return Record(ids, None, end)
+        return Record(ids, None, end, header)
     vectors = np.frombuffer(payload, "<f4", count * width, 8 * count).reshape(count, width)
-    return Record(ids, vectors, end)
+    return Record(ids, vectors, end, header)
+
+
+def _replaced(path: Path) -> Replaced:
+    return Replaced(f"{path.name} has been replaced or removed by another program: run this again.")
 
 
 def _damaged(path: Path, position: int, what: str) -> SidecarDamaged:
@@ -188,21 +222,6 @@ def _damaged(path: Path, position: int, what: str) -> SidecarDamaged:
         f"{path.name} is damaged: {what} at byte {position} does not match its checksum; "
         "'datasette image-search repair' mends it."
     )
-
-
-def cannot_write(path: Path, error: OSError) -> SidecarError:
-    """What the system says about a write, as a sentence that names the file."""
-    return SidecarError(f"{path} cannot be written: {_reason(error)}.")
-
-
-def cannot_read(path: Path, error: OSError) -> SidecarError:
-    """The same about reading, for visitors of a server too: without the folder."""
-    return SidecarError(f"{path.name} cannot be read: {_reason(error)}.")
-
-
-def _reason(error: OSError) -> str:
-    reason = error.strerror or "the system refuses"
-    return f"{reason[:1].lower()}{reason[1:]}"
 
 
 class JournalWriter:

@@ -9,6 +9,10 @@ from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from ..errors import Busy
 
+# Of the lock file filelock locks the first byte, and on Windows nobody may write or read
+# what is locked, not even its owner through another handle: the number comes after it.
+_LOCKED = 1
+
 
 def hold(path: Path) -> AcquireReturnProxy:
     """Take the lock of the sidecar at ``path``: for ``with``, or by its ``lock`` to release.
@@ -23,12 +27,16 @@ def hold(path: Path) -> AcquireReturnProxy:
         raise Busy(
             f"{path.name} is being written by {_holder(file)}: wait until it has finished."
         ) from None
-    file.write_text(str(os.getpid()))
+    with open(file, "r+b") as lock_file:
+        lock_file.seek(_LOCKED)
+        lock_file.write(b"%d\n" % os.getpid())
     return held
 
 
 def _holder(file: Path) -> str:
     try:
-        return f"process {int(file.read_text())}"
+        with open(file, "rb") as lock:
+            lock.seek(_LOCKED)
+            return f"process {int(lock.readline())}"
     except (OSError, ValueError):
         return "another process"

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from ..errors import SidecarError, SidecarMissing
 from . import base_file, journal, salvage
+from .files import copy, journal_path, replacing
 from .identity import Identity
 from .lock import hold
-from .sidecar import Sidecar, journal_path
+from .sidecar import Sidecar
 
 
 def problems(path: Path, identity: Identity) -> list[str]:
@@ -76,23 +77,37 @@ def _mend_journal(path: Path, identity: Identity) -> list[str]:
     except SidecarError:
         said = f"{file.name} is damaged"
     whole = list(journal.whole_records(file, identity))
-    aside = _set_aside(file)
-    if whole:
-        writer = journal.JournalWriter(file, identity, 0, continues=path.exists())
-        for record in whole:
-            if record.vectors is None:
-                writer.append(journal.encode_remove(record.ids))
-            else:
-                writer.append(journal.encode_add(record.ids, record.vectors))
-        writer.close()
+    aside = _write_anew(file, whole, identity, path.exists()) if whole else _set_aside(file)
     return [f"{said}: {len(whole)} whole records were kept, it is now {aside.name}."]
 
 
+def _write_anew(
+    file: Path, records: list[journal.Record], identity: Identity, continues: bool
+) -> Path:
+    """A journal of these records in the other's place, of which a copy is kept."""
+    aside = _free_name(file)
+    try:
+        with replacing(file) as new:
+            new.write(journal.encode_identity(identity, continues))
+            for record in records:
+                new.write(record.encoded())
+            copy(file, aside)  # not a rename: at any moment, a journal is there
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    return aside
+
+
 def _set_aside(path: Path) -> Path:
-    """Rename a file; one that was set aside before stays, for it may have what this has not."""
+    aside = _free_name(path)
+    os.replace(path, aside)
+    return aside
+
+
+def _free_name(path: Path) -> Path:
+    """What was set aside before stays, for it may have what this file has not."""
     names = (f"{path.name}-{number}-damaged" for number in count(2))
     aside = path.with_name(f"{path.name}-damaged")
     while os.path.lexists(aside):
         aside = path.with_name(next(names))
-    os.replace(path, aside)
     return aside

@@ -40,7 +40,7 @@ def whole_vectors(path: Path, identity: Identity) -> Kept:
     with open(path, "rb") as file:
         footer = base_file.read_footer(path, file)
         identity.refuse_other(Identity(**footer["identity"]), path.name)
-        whole = base_file.whole_blocks(file, footer)
+        whole = base_file.whole_blocks(file.fileno(), footer)
         count, block = footer["count"], footer["block"]
         vectors = base_file.stored_vectors(file, footer, identity.dimensions)
         width = (footer["tables_at"] - footer["vectors_at"]) // max(1, count)

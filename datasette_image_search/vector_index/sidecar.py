@@ -17,14 +17,11 @@ import numpy as np
 from ..errors import SidecarError, SidecarMissing
 from . import base_file, engine, journal
 from .base import Base
+from .files import cannot_read, journal_path, unlink_partials
 from .identity import Identity
 from .lock import hold
 from .snapshot import Neighbours, Snapshot, normalised
 from .tail import Tail
-
-
-def journal_path(path: Path) -> Path:
-    return path.with_name(path.name + "-journal")
 
 
 class Sidecar:
@@ -50,46 +47,57 @@ class Sidecar:
     def refresh(self) -> Snapshot:
         """Take in what has changed on disk; two ``stat`` calls when nothing has."""
         with self._lock:
-            seen = self._stamps()
-            if seen != self._seen:
+            while (seen := self._stamps()) != self._seen:
                 if not any(seen):
                     raise SidecarMissing(
                         f"{self.path.name} is missing beside the database: put it back, "
                         "or run 'datasette image-search embed' on the table again."
                     )
                 self._read(seen)
+                if _stamp(self._files[0]) == seen[0]:
+                    break  # else the journal read may be that of another base
             return self._snapshot
 
     def _stamps(self) -> tuple:
-        base, journal = self._files
-        return (_stamp(base), _stamp(journal))
+        # The journal first, here and in reading: a writer may turn it into a new base between.
+        base, recent = self._files
+        recent = _stamp(recent)
+        return _stamp(base), recent
 
     def _read(self, seen: tuple) -> None:
-        same_base = self._seen and seen[0] == self._seen[0]
-        same_journal = self._seen and _grown(self._seen[1], seen[1])
-        if same_base and same_journal:
-            self._replay(self._tail, self._records(self._tail.end))
-        else:
-            # The journal first: between the two a writer may turn it into a new base.
-            records = list(self._records(0))
+        same_base = bool(self._seen) and seen[0] == self._seen[0]
+        if not (same_base and self._read_on()):
+            records = list(self._records())
             base = self._snapshot.base if same_base else self._read_base(seen[0])
-            tail = Tail(base, self.identity.dimensions)
-            self._replay(tail, records)
+            self._replay(Tail(base, self.identity.dimensions), records)
         self._seen = seen
 
+    def _read_on(self) -> bool:
+        """Take in what the journal has beyond what is known; False if it is another one."""
+        try:
+            self._replay(self._tail, self._new_records())
+        except journal.Replaced:
+            return False
+        return True
+
     def _read_base(self, stamp: tuple | None) -> Base | None:
-        if stamp is None and not self.path.exists():
-            if journal.continues_base(journal_path(self.path)):
-                raise SidecarMissing(
-                    f"{self.path.name} is missing beside the database, and its journal is no use "
-                    "without it: put it back, or run 'datasette image-search repair' on the "
-                    "database."
-                )
-            return None  # the first batches: all there is stands in the journal
+        if stamp is None:
+            continues = journal.continues_base(journal_path(self.path))
+            if not self.path.exists():  # asked last: what a journal continues is there before
+                if continues:
+                    raise SidecarMissing(
+                        f"{self.path.name} is missing beside the database, and its journal is no "
+                        "use without it: put it back, or run 'datasette image-search repair' on "
+                        "the database."
+                    )
+                return None  # the first batches: all there is stands in the journal
         return base_file.read(self.path, self.identity)
 
-    def _records(self, start: int) -> Iterator[journal.Record]:
-        return journal.read(journal_path(self.path), self.identity, start)
+    def _records(self, start: int = 0, header: bytes = b"") -> Iterator[journal.Record]:
+        return journal.read(journal_path(self.path), self.identity, start, header)
+
+    def _new_records(self) -> Iterator[journal.Record]:
+        return self._records(self._tail.end, self._tail.header)
 
     def _replay(self, tail: Tail, records: Iterable[journal.Record]) -> None:
         for record in records:
@@ -145,8 +153,9 @@ class Sidecar:
     ) -> list[Neighbours]:
         """The ``k`` nearest to each query (q × d float32), among ``allowed`` ids if given.
 
-        Fewer than ``k`` only where fewer are there. Ties are in the order of ids. A wide
-        filter is quickest with its ids in ascending order.
+        Fewer than ``k`` only where fewer are there. Equals among those found are in the order
+        of ids; of more equals than are asked for, any may be found. A wide filter is quickest
+        with its ids in ascending order.
         """
         return self.refresh().search(queries, k, allowed)
 
@@ -178,6 +187,7 @@ class SidecarWriter(Sidecar):
         self._journal: journal.JournalWriter | None = None
         self._process_lock = hold(path).lock
         try:
+            unlink_partials(path)
             super().__init__(path, identity)
             self._journal = journal.JournalWriter(
                 journal_path(self.path), identity, self._tail.end, self._snapshot.base is not None
@@ -218,7 +228,7 @@ class SidecarWriter(Sidecar):
     def _append(self, record: bytes) -> None:
         with self._lock:
             self._journal.append(record)
-            self._replay(self._tail, self._records(self._tail.end))
+            self._replay(self._tail, self._new_records())
 
     def save_if_due(self) -> None:
         """A whole write, if the journal has grown enough to be worth one."""
@@ -241,6 +251,7 @@ class SidecarWriter(Sidecar):
 
         Vectors stream from the old file and the journal's into the new one, which goes on
         with what the old index has learnt if that may still hold, unless told to ``learn``.
+        Raises :class:`SidecarDamaged`, and writes nothing, where the old file is damaged.
         """
         with self._lock:
             snapshot = self._snapshot
@@ -248,8 +259,12 @@ class SidecarWriter(Sidecar):
             ids = snapshot.ids_at(places)
             chosen = engine.choose(kind or self._kind, len(ids), self.identity.dimensions)
             base, earlier = snapshot.base, None
-            if base is not None and not learn:
-                earlier = base.as_earlier(places[places < len(base.ids)])
+            if base is not None:
+                # A large file was not compared when it was opened: the new one would vouch
+                # for what is wrong in it.
+                base_file.check_blocks(self.path, base.vectors.descriptor, base.footer)
+                if not learn:
+                    earlier = base.as_earlier(places[places < len(base.ids)])
             base_file.write(
                 self.path,
                 ids,
@@ -270,12 +285,5 @@ def _stamp(path: str) -> tuple | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise journal.cannot_read(Path(path), error) from error
+        raise cannot_read(Path(path), error) from error
     return (found.st_ino, found.st_size, found.st_mtime_ns)
-
-
-def _grown(before: tuple | None, after: tuple | None) -> bool:
-    """Is it the same journal, with more at its end at most?"""
-    if before is None or after is None:
-        return before is after
-    return before[0] == after[0] and before[1] <= after[1]

@@ -13,13 +13,15 @@ from .snapshot import Snapshot
 class Tail:
     """Recent vectors by id, and the positions of the base that do not count any more.
 
-    ``end`` is the byte of the journal up to which records have been applied. A record
-    costs the same however many there were before. Rows are only ever appended, and masks
-    are replaced rather than changed, so that snapshots made before stay as they were.
+    ``end`` is the byte of the journal up to which records have been applied, ``header``
+    that of the last one. A record costs the same however many there were before. Rows are
+    only ever appended, and masks are replaced rather than changed, so that snapshots made
+    before stay as they were.
     """
 
     def __init__(self, base: Base | None, dimensions: int):
         self.end = 0
+        self.header = b""
         self._base = base
         self._rows: dict[int, int] = {}
         self._count = 0
@@ -51,7 +53,7 @@ class Tail:
         self._drop(record.ids[~in_base])
         if record.vectors is not None:
             self._append(record.ids[~in_base], record.vectors[~in_base])
-        self.end = record.end
+        self.end, self.header = record.end, record.header
 
     def _mark(self, positions: np.ndarray, gone: bool) -> None:
         if len(positions) and (gone or self._gone is not None):

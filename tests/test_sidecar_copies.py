@@ -1,0 +1,68 @@
+"""A copied database that writes takes a copy of the sidecar that it has shared until then."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from datasette_image_search import catalog
+from datasette_image_search.collection import Collection, embed, forget, verify
+from datasette_image_search.collection.choosing import own_sidecar
+from datasette_image_search.collection.search import identity_of
+from datasette_image_search.errors import Busy
+from datasette_image_search.vector_index import Sidecar, SidecarWriter
+from datasette_image_search.vector_index.lock import hold
+
+
+@pytest.fixture
+def copied(shop_copy):
+    """A copy of the shop's database beside it; it names the same sidecar."""
+    return shutil.copy(shop_copy / "shop.db", shop_copy / "copy.db")
+
+
+@pytest.fixture
+def conn(copied):
+    conn = catalog.connect(copied, write=True)
+    yield conn
+    conn.close()
+
+
+def test_of_two_embeds_of_a_copied_database_only_one_takes_a_copy(copied, conn):
+    stale = catalog.require(conn, "products")  # what the second has read
+    mine = own_sidecar(conn, copied, stale)
+    identity = identity_of(mine)
+    more = np.arange(100, 150)
+    with SidecarWriter(mine.sidecar_path(conn), identity) as writer:
+        writer.add(more, np.eye(len(more), identity.dimensions))
+        with pytest.raises(Busy, match="copy.products.faiss is being written by process"):
+            own_sidecar(conn, copied, stale)
+    assert own_sidecar(conn, copied, stale) == mine
+    assert Sidecar(mine.sidecar_path(conn), identity).contains(more).all()
+
+
+def test_a_copied_database_whose_copy_is_being_made_waits_its_turn(copied, conn):
+    record = catalog.require(conn, "products")
+    with hold(copied.parent / "copy.products.faiss"), pytest.raises(Busy, match="being written"):
+        embed(copied, "products")
+    assert catalog.require(conn, "products") == record
+    assert not (copied.parent / "copy.products.faiss").exists()
+    embed(copied, "products")
+    assert [finding.sound for finding in verify(conn)] == [True]
+
+
+def test_what_has_changed_before_the_lock_is_had_is_not_overwritten(copied, conn, monkeypatch):
+    record = catalog.require(conn, "products")
+    # Another copy has taken the name meanwhile.
+    free = catalog.free_sidecar_name
+    names = iter(["copy.products.faiss", "copy.db.products.faiss"])
+    monkeypatch.setattr(catalog, "free_sidecar_name", lambda *arguments: next(names))
+    with pytest.raises(Busy, match="has just changed the collection 'products': run this again"):
+        own_sidecar(conn, copied, record)
+    assert not (copied.parent / "copy.products.faiss").exists()
+    monkeypatch.setattr(catalog, "free_sidecar_name", free)
+    forget(copied, "products")
+    with pytest.raises(Busy, match="run this again"):
+        own_sidecar(conn, copied, record)
+    assert len(Collection.open(catalog.connect(copied.parent / "shop.db"), "products").index) == 24

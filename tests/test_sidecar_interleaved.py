@@ -1,0 +1,114 @@
+"""A writer that works between any two looks of a reader's: what was added before is found."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from itertools import count
+
+import numpy as np
+import pytest
+from test_vector_index import identity, vectors
+
+from datasette_image_search.errors import SidecarError
+from datasette_image_search.vector_index import Sidecar, SidecarWriter, base_file, journal, sidecar
+from datasette_image_search.vector_index.files import journal_path
+
+IDS, DATA = vectors(400)
+BATCH = 50
+LOOKS = [
+    (sidecar, "_stamp"),
+    (journal, "read"),
+    (journal, "continues_base"),
+    (base_file, "read"),
+]
+
+
+def add(index, number: int, batches: int = 1) -> None:
+    """Batches of one size: a record of one journal ends where another's does."""
+    for start in range(number * BATCH, (number + batches) * BATCH, BATCH):
+        index.add(IDS[start : start + BATCH], DATA[start : start + BATCH])
+
+
+@contextmanager
+def acting_before(look: int, act):
+    """``act`` once, before a reader looks at the disk after ``look`` times; gives a list
+    that has something in it once that has been done."""
+    made, done = count(), []
+
+    def first_act(real):
+        def called(*arguments):
+            if next(made) == look:
+                done.append(True)
+                act()
+            return real(*arguments)
+
+        return called
+
+    with pytest.MonkeyPatch.context() as patched:
+        for module, name in LOOKS:
+            patched.setattr(module, name, first_act(getattr(module, name)))
+        yield done
+
+
+@pytest.mark.parametrize("goes_on", [True, False], ids=["goes on", "ends"])
+@pytest.mark.parametrize("opened", ["up to date", "a batch ago", "now"])
+@pytest.mark.parametrize("first", [True, False], ids=["first", "later"])
+def test_a_whole_write_between_two_looks_of_a_reader(tmp_path, first, opened, goes_on):
+    """The ``first`` of a collection, or a later one, after which a longer journal may come."""
+
+    def interrupted(path, look: int) -> bool:
+        with SidecarWriter(path, identity()) as writer:
+            if not first:
+                add(writer, 0)
+                writer.save()
+            add(writer, 1)
+            reader = None if opened == "now" else Sidecar(path, identity())
+            if opened == "a batch ago":
+                add(writer, 2)
+            there = writer.ids()
+
+            def whole_write():
+                writer.save()
+                if goes_on:
+                    add(writer, 3, 3)
+
+            with acting_before(look, whole_write) as done:
+                reader = reader or Sidecar(path, identity())
+                found = reader.ids()
+            assert np.isin(there, found).all(), f"before look {look}"
+            assert sorted(reader.ids()) == sorted(writer.ids())
+        return bool(done)
+
+    looks = next(look for look in count() if not interrupted(tmp_path / f"{look}.faiss", look))
+    assert looks >= 2
+
+
+def test_a_journal_is_known_by_what_is_in_it(tmp_path, monkeypatch):
+    """A file system may give a new journal the number that the one before had."""
+    stamp = sidecar._stamp
+    monkeypatch.setattr(sidecar, "_stamp", lambda file: (found := stamp(file)) and (0, *found[1:]))
+    path = tmp_path / "shop.products.faiss"
+    with SidecarWriter(path, identity()) as writer:
+        add(writer, 0)
+        writer.save()
+        add(writer, 1)
+        reader = Sidecar(path, identity())
+        clear = writer._journal.clear
+
+        def asked_before_it_is_cleared():
+            assert len(reader) == 2 * BATCH
+            clear()
+
+        monkeypatch.setattr(writer._journal, "clear", asked_before_it_is_cleared)
+        writer.save()
+        add(writer, 2, 3)
+        assert sorted(reader.ids()) == sorted(IDS[: 5 * BATCH])
+
+
+def test_a_writer_whose_journal_is_taken_away_says_so(tmp_path):
+    path = tmp_path / "shop.products.faiss"
+    with SidecarWriter(path, identity()) as writer:
+        add(writer, 0)
+        journal_path(path).unlink()
+        with pytest.raises(SidecarError, match="faiss-journal .* another program"):
+            add(writer, 1)
