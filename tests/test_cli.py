@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -102,7 +103,7 @@ def test_embed_keeps_the_memory_that_its_batches_free(shop_copy):
         command = [sys.executable, "-c", code, *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         said.append(done.stdout.splitlines())
-    assert said[1][0] == "0 embedded, 0 reused, 0 removed, 0 failed."
+    assert said[1][0] == "0 embedded, 0 reused, 0 removed, 0 failed, 24 unchanged."
     assert int(said[1][-1]) < int(said[0][-1]) / 10
 
 
@@ -286,11 +287,43 @@ def test_where_no_picture_can_be_read_embed_fails(shop_copy, tmp_path, torch_hom
     empty.mkdir()
     options = ("--collection", "lost", "--model", "mini", "--root", empty)
     said = failure("embed", database, "products", *options, status=24)
-    assert said == "Not one picture could be read; --root names another folder."
+    assert said == (
+        "Not one picture of 'picture' could be read; "
+        "--column names another column, --root another folder."
+    )
     (empty / "pictures").mkdir()
     draw("disc", "red").save(empty / "pictures" / "red-disc.png")
     done = run("embed", database, "products", "--collection", "lost")
     assert done.stdout == "1 embedded, 0 reused, 0 removed, 23 failed.\n"
+
+
+def test_a_key_may_be_below_zero(shop_copy, torch_home):
+    with closing(sqlite3.connect(shop_copy / "shop.db")) as conn:
+        conn.execute("update products set id = -5 where id = 5")
+        conn.commit()
+    run("embed", shop_copy / "shop.db", "products")
+    said = run("similar", shop_copy / "shop.db", "products", "-5", "-k", "2", "--format", "json")
+    assert len(json.loads(said.stdout)) == 2
+    run("similar", shop_copy / "shop.db", "products", "--formt", "json", code=2)
+
+
+def test_a_rowid_is_shown(shop_copy, torch_home):
+    with closing(sqlite3.connect(shop_copy / "shop.db")) as conn:
+        conn.execute("create table bare as select name, picture from products limit 5")
+    run("embed", shop_copy / "shop.db", "bare", "--model", "mini")
+    lines = run("similar", shop_copy / "shop.db", "bare", "3").stdout.splitlines()
+    assert lines[0].split() == ["rank", "score", "rowid", "name", "picture"]
+    assert {line.split()[2] for line in lines[2:]} == {"1", "2", "4", "5"}
+
+
+def test_status_as_json_has_every_failure(shop_copy, torch_home):
+    with closing(sqlite3.connect(shop_copy / "shop.db")) as conn:
+        conn.execute("update products set picture = id || '.png' where id < 20")
+        conn.commit()
+    run("embed", shop_copy / "shop.db", "products")
+    (one,) = json.loads(run("status", shop_copy / "shop.db", "--json").stdout)
+    assert len(one["failures"]) == one["failed"] == 19
+    assert "and 9 more" in run("status", shop_copy / "shop.db").stdout
 
 
 def test_load_says_what_it_skips(tmp_path):

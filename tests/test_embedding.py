@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ from datasette_image_search.collection.opened import _sidecars
 from datasette_image_search.errors import (
     Busy,
     CatalogError,
+    ModelError,
     NotFound,
     SidecarMismatch,
     SidecarMissing,
@@ -69,7 +71,9 @@ from datasette_image_search.collection import embed
 print(embed({str(shop_copy / "shop.db")!r}, "products"), "torch" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout == "0 embedded, 0 reused, 0 removed, 0 failed False\n", done.stderr
+    assert done.stdout == "0 embedded, 0 reused, 0 removed, 0 failed, 24 unchanged False\n", (
+        done.stderr
+    )
 
 
 def test_new_changed_renamed_and_deleted_rows(shop_copy):
@@ -207,6 +211,103 @@ def test_keys_without_a_type_are_told_apart_by_theirs(shop, tmp_path, table):
     for key in keys:
         assert {match.key[0] for match in found.similar_to_row((key,), 9)} == {*keys} - {key}
     assert counts(embed(tmp_path / "shop.db", "things")) == (0, 0, 0, 0)
+
+
+def thumbnails_in(folder) -> int:
+    with closing(sqlite3.connect(folder / "shop.db")) as conn:
+        return conn.execute("select count(thumbnail) from image_search_pictures").fetchone()[0]
+
+
+def test_whether_thumbnails_are_kept_is_remembered(shop_copy, torch_home):
+    database = shop_copy / "shop.db"
+    small = opened(shop_copy).rows.thumbnail_of((1,))
+    assert thumbnails_in(shop_copy) == 24 and small in database.read_bytes()
+    embed(database, "products", EmbedOptions(thumbnails=False))
+    assert thumbnails_in(shop_copy) == 0
+    assert small[-200:] not in database.read_bytes()  # nor in what SQLite has set free
+    draw("cross", "pink", (90, 90)).save(shop_copy / "pictures" / "new.png")
+    table(shop_copy).insert({"id": 100, "picture": "pictures/new.png"})
+    assert counts(embed(database, "products")) == (1, 0, 0, 0)
+    embed(database, "products", EmbedOptions(replace=True))
+    assert thumbnails_in(shop_copy) == 0
+    embed(database, "products", EmbedOptions(thumbnails=True))
+    assert thumbnails_in(shop_copy) == 25
+
+
+def test_what_another_collection_keeps_of_a_picture_is_not_shown(shop_copy, torch_home):
+    database = shop_copy / "shop.db"
+    options = EmbedOptions(model="resnet18", collection="bare", thumbnails=False)
+    embed(database, "products", options)
+    assert thumbnails_in(shop_copy) == 24
+    rows, bare = opened(shop_copy).rows, opened(shop_copy, "bare").rows
+    assert rows.thumbnail_of((1,)) and rows.preview((1,))[1] and rows.shown([(1,)])[0].has_thumbnail
+    assert bare.thumbnail_of((1,)) is None
+    assert not bare.preview((1,))[1] and not bare.shown([(1,)])[0].has_thumbnail
+
+
+def test_a_catalog_of_before_is_read_and_brought_up_to_date(shop_copy, torch_home):
+    database = shop_copy / "shop.db"
+    with closing(sqlite3.connect(database)) as conn:
+        conn.execute("alter table image_search_collections drop column thumbnails")
+        conn.execute("delete from image_search_migrations where step = 2")
+        conn.commit()
+    assert opened(shop_copy).record.thumbnails and opened(shop_copy).rows.thumbnail_of((1,))
+    embed(database, "products", EmbedOptions(thumbnails=False))
+    assert not opened(shop_copy).record.thumbnails and thumbnails_in(shop_copy) == 0
+
+
+def test_weights_of_ours_that_a_collection_calls_by_their_file(shop, tmp_path):
+    shutil.copytree(shop / "pictures", tmp_path / "pictures")
+    shutil.copy(shop / "shop.db", tmp_path / "shop.db")
+    small = EmbedOptions(model="mini", collection="small")
+    embed(tmp_path / "shop.db", "products", small)
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as conn:
+        conn.execute("update image_search_collections set weights_name = 'mini.pt'")
+        conn.commit()
+    assert embed(tmp_path / "shop.db", "small").unchanged == 24
+    assert embed(tmp_path / "shop.db", "small", EmbedOptions(replace=True)).embedded == 24
+
+
+def test_a_wrong_column_is_mended_by_naming_the_right_one(shop_copy, torch_home):
+    database = shop_copy / "shop.db"
+    conn = catalog.connect(database, write=True)
+    collection.forget(database, "products")
+    assert embed(database, "products", EmbedOptions(model="resnet18", column="name")).all_failed
+    assert embed(database, "products", EmbedOptions(column="picture")).embedded == 24
+    (record,) = catalog.collections(conn)
+    assert (record.column_name, record.model) == ("picture", "resnet18")
+    with pytest.raises(UsageError, match="has column 'picture', not 'name'"):
+        embed(database, "products", EmbedOptions(column="name"))
+
+
+def test_what_is_refused_leaves_the_database_as_it_was(tmp_path, torch_home):
+    database = tmp_path / "shop.db"
+    sqlite_utils.Database(database)["things"].insert({"id": 1, "name": "a"})
+    before = database.read_bytes()
+    for name, options in (
+        ("nothing", SMALL),
+        ("things", SMALL),
+        ("things", replace(SMALL, column="none")),
+        ("things", EmbedOptions(model="none", column="name")),
+        ("things", replace(SMALL, column="name", metric="far")),
+    ):
+        with pytest.raises((NotFound, UsageError, ModelError)):
+            embed(database, name, options)
+    with pytest.raises(UsageError, match="was not made by load"):
+        load(database, "things", tmp_path)
+    with pytest.raises(NotFound, match="there is no picture in"):
+        load(database, "pictures", tmp_path)
+    assert database.read_bytes() == before
+    with pytest.raises(NotFound, match="there is no picture in"):
+        load(tmp_path / "new.db", "pictures", tmp_path)
+    assert not (tmp_path / "new.db").exists()
+
+
+def test_repair_says_what_it_cannot_mend(shop_copy):
+    with closing(sqlite3.connect(shop_copy / "shop.db")) as conn:
+        conn.execute("alter table products rename to goods")
+    with pytest.raises(NotFound, match="the table 'products' .* is not in shop.db any more"):
+        repair(shop_copy / "shop.db")
 
 
 def blobs(shop, database, count):

@@ -66,7 +66,10 @@ def test_names_in_the_text_are_real(folder):
         assert name in models()
     for option in set(re.findall(r"`(--[a-z-]+)", text)):
         options = [
-            o for command in image_search.commands.values() for p in command.params for o in p.opts
+            o
+            for command in image_search.commands.values()
+            for p in command.params
+            for o in (*p.opts, *p.secondary_opts)
         ]
         assert option in [*options, "--help"]
     for link in re.findall(r"\]\(((?:docs|datasette)[^)#]+)", text):

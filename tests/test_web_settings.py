@@ -7,6 +7,7 @@ from datasette.utils import StartupError
 from odd_pictures import is_plain
 from test_permissions import configured
 
+from datasette_image_search.web import versions
 from datasette_image_search.web.settings import Settings, settings
 
 PLUGIN = "datasette-image-search"
@@ -75,6 +76,14 @@ async def test_settings_in_a_place_where_nobody_looks(shop, level, config, key):
         f"the configuration{place} has {key!r}: "
         f"the settings of this plugin belong under 'plugins: {PLUGIN}'."
     )
+
+
+@pytest.mark.parametrize("level", PLACES)
+async def test_who_may_upload_is_not_passed_over_in_silence(shop, level, caplog):
+    block = {"permissions": {"image-search-upload": {"id": "root"}}}
+    await configured(shop, at(level, block)).invoke_startup()
+    said = "which Datasette reads from 1.0 on" in caplog.text
+    assert said == (not versions.READS_PERMISSIONS)
 
 
 @pytest.mark.parametrize("level", ["database", "table"])

@@ -24,7 +24,14 @@ from .connection import (
     transaction,
 )
 from .rows import Rows
-from .rows_writer import Candidate, Outcome, Picture, RowsWriter, drop_unused_pictures
+from .rows_writer import (
+    Candidate,
+    Outcome,
+    Picture,
+    RowsWriter,
+    drop_unused_pictures,
+    drop_unwanted_thumbnails,
+)
 from .tables import PREFIX, Table, database_name, database_path, quote, table_names
 
 __all__ = [
@@ -42,6 +49,7 @@ __all__ = [
     "database_path",
     "drop",
     "drop_unused_pictures",
+    "drop_unwanted_thumbnails",
     "find",
     "folder_of",
     "free_sidecar_name",

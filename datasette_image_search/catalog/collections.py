@@ -24,7 +24,8 @@ class CollectionRecord:
 
     ``weights`` is the SHA-256 of the weights file, ``weights_name`` what the user
     called them. ``root`` is relative to the database's folder where it can be.
-    ``finished`` is the time (UTC) at which the last complete embedding ended, or None.
+    ``finished`` is the time (UTC) at which the last complete embedding ended, or None;
+    ``thumbnails`` is whether small pictures are kept, and shown.
     """
 
     id: int
@@ -43,6 +44,7 @@ class CollectionRecord:
     index_kind: str
     sidecar: str
     finished: str | None = None
+    thumbnails: bool = True
 
     def is_called(self, name: str) -> bool:
         return same_name(self.name, name)
@@ -101,21 +103,21 @@ class CollectionRecord:
 _SIDECAR = ".faiss"
 _HEADER = b"SQLite format 3\0"
 _NAMES = [field.name for field in fields(CollectionRecord)]
-_COLUMNS = ", ".join(_NAMES)
 # SQLite keeps in a column whatever is put there; those that are not named here are text.
-_TYPES = {"id": int, "dimensions": int, "finished": (str, type(None))}
+_TYPES = {"id": int, "dimensions": int, "finished": (str, type(None)), "thumbnails": int}
 
 
-def _record(conn: sqlite3.Connection, row: tuple) -> CollectionRecord:
+def _record(conn: sqlite3.Connection, values: dict) -> CollectionRecord:
     """A line of the catalog, which anybody may have written, once it is what it should be."""
-    values = dict(zip(_NAMES, row))
     for name, value in values.items():
         if not isinstance(value, _TYPES.get(name, str)):
             raise damaged(conn, f"a collection has {name}", value)
     keys = _key_columns(values["key_columns"])
     if not keys:
         raise damaged(conn, "a collection has key_columns", values["key_columns"])
-    return CollectionRecord(**{**values, "key_columns": keys})
+    values["key_columns"] = keys
+    values["thumbnails"] = bool(values.get("thumbnails", True))
+    return CollectionRecord(**values)
 
 
 def _key_columns(text: str) -> tuple[str, ...]:
@@ -138,10 +140,12 @@ def damaged(conn: sqlite3.Connection, what_has: str, value, then: str = "") -> C
 
 def collections(conn: sqlite3.Connection) -> list[CollectionRecord]:
     """Every collection of the connection's database, by name."""
-    if schema.version(conn) == 0:
+    step = schema.version(conn)
+    if step == 0:
         return []
-    rows = conn.execute(f"select {_COLUMNS} from main.image_search_collections order by name")
-    return [_record(conn, row) for row in rows.fetchall()]
+    names = [name for name in _NAMES if step > 1 or name != "thumbnails"]
+    query = f"select {', '.join(names)} from main.image_search_collections order by name"
+    return [_record(conn, dict(zip(names, row))) for row in conn.execute(query).fetchall()]
 
 
 def find(conn: sqlite3.Connection, name: str) -> CollectionRecord | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
 from ..errors import CatalogError, CatalogInterrupted, NotFound
@@ -101,9 +101,9 @@ def state(conn: sqlite3.Connection) -> tuple:
 
 
 def prepare(conn: sqlite3.Connection) -> None:
-    """Make or bring up to date the catalog's tables."""
+    """Make or bring up to date the catalog's tables; in the caller's transaction, if any."""
     if schema.version(conn) < len(schema.STEPS):
-        with transaction(conn):
+        with nullcontext() if conn.in_transaction else transaction(conn):
             schema.migrate(conn)
 
 

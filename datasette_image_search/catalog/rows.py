@@ -44,6 +44,8 @@ class Rows:
         pairs = zip(self._keys, self._own_keys)
         self._join = " and ".join(f"{self._rows}.{key} = {own}" for key, own in pairs)
         self._match_key = " and ".join(f"{self._rows}.{key} = ?" for key in self._keys)
+        # What another collection keeps of a picture is not this one's to show.
+        self._thumbnail = "thumbnail" if collection.thumbnails else "null"
         column = f"{self._table}.{quote(collection.column_name)}"
         # SQLite lets a text key be null; Datasette has no address for such a row.
         named = " and ".join(f"{own} is not null" for own in self._own_keys)
@@ -107,7 +109,7 @@ class Rows:
     def picture_and_thumbnail(self, key: tuple) -> tuple[int | None, bytes | None]:
         """(picture id, its thumbnail) of a row; (None, None) without a picture."""
         query = (
-            f"select image_search_picture, thumbnail from {self._rows} "
+            f"select image_search_picture, {self._thumbnail} from {self._rows} "
             "left join main.image_search_pictures on id = image_search_picture "
             f"where {self._match_key}"
         )
@@ -117,7 +119,7 @@ class Rows:
     def preview(self, key: tuple) -> tuple[int | None, bool]:
         """(picture id, is there a thumbnail of it) of a row; (None, False) without one."""
         query = (
-            "select image_search_picture, (select thumbnail is not null "
+            f"select image_search_picture, (select {self._thumbnail} is not null "
             "from main.image_search_pictures where id = image_search_picture) "
             f"from {self._rows} where {self._match_key}"
         )
@@ -148,7 +150,7 @@ class Rows:
         rowid = "image_search_row.rowid, " if self.collection.key_columns == ("rowid",) else ""
         cursor = self.conn.execute(
             f"with asked (number, {names}) as (values {', '.join([marks] * len(keys))}) "
-            "select asked.number, image_search_picture, thumbnail is not null, "
+            f"select asked.number, image_search_picture, {self._thumbnail} is not null, "
             f"{rowid}image_search_row.* "
             f"from asked cross join {self._table} as image_search_row on {same} "
             f"left join {self._rows} on {recorded} "
@@ -213,7 +215,7 @@ class Rows:
             "stale": known - seen,
         }
 
-    def failures(self, most: int = 10) -> list[tuple[tuple, str]]:
+    def failures(self, most: int | None = 10) -> list[tuple[tuple, str]]:
         """(key, reason) of rows whose picture could not be embedded, and has not changed since."""
         failed = self._unchanged(f"{self._rows}.image_search_error is not null")
         return [(tuple(key), error) for *key, _, error in islice(failed, most)]

@@ -163,11 +163,26 @@ class RowsWriter(Rows):
         ).rowcount
 
 
+def drop_unwanted_thumbnails(conn: sqlite3.Connection, collection_ids: list[int]) -> None:
+    """Drop the thumbnails of pictures that no row of these collections has."""
+    conn.execute("pragma main.secure_delete = on")  # else they are still in the file
+    conn.execute(
+        "update image_search_pictures set thumbnail = null where thumbnail is not null "
+        f"and id not in ({_in_use(collection_ids)})"
+    )
+
+
 def drop_unused_pictures(conn: sqlite3.Connection, collection_ids: list[int]) -> None:
     """Drop the pictures (and thumbnails) that no row of any collection has."""
-    used = " union ".join(
-        f"select image_search_picture from {schema.rows_table(id)} "
-        "where image_search_picture is not null"
-        for id in collection_ids
+    conn.execute(f"delete from image_search_pictures where id not in ({_in_use(collection_ids)})")
+
+
+def _in_use(collection_ids: list[int]) -> str:
+    return " union ".join(
+        ["select null where false"]
+        + [
+            f"select image_search_picture from {schema.rows_table(id)} "
+            "where image_search_picture is not null"
+            for id in collection_ids
+        ]
     )
-    conn.execute(f"delete from image_search_pictures where id not in ({used})")

@@ -61,7 +61,13 @@ def _first_tables(conn: sqlite3.Connection) -> None:
     )
 
 
-STEPS = (_first_tables,)
+def _thumbnails_are_a_choice(conn: sqlite3.Connection) -> None:
+    conn.execute(
+        "alter table image_search_collections add column thumbnails integer not null default 1"
+    )
+
+
+STEPS = (_first_tables, _thumbnails_are_a_choice)
 
 _OUR_VIEWS = """
     select name from main.sqlite_master where type = 'view' and (

@@ -5,7 +5,7 @@ Imported when Datasette starts, whatever the command: nothing heavy is imported 
 
 from __future__ import annotations
 
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 
 import click
@@ -28,7 +28,7 @@ def image_search():
     """Find the rows of a table whose pictures look alike."""
 
 
-def command(function):
+def command(function, **settings):
     """A command of the group: what is expected to fail fails with one sentence, exit code 1."""
 
     @wraps(function)
@@ -45,7 +45,8 @@ def command(function):
             name = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(visible(f"{name}{error.strerror or error}.")) from error
 
-    return image_search.command(name=function.__name__.removesuffix("_command"))(plain)
+    name = function.__name__.removesuffix("_command")
+    return image_search.command(name=name, context_settings=settings)(plain)
 
 
 def _capitalised(sentence: str) -> str:
@@ -95,9 +96,13 @@ def load(database, table, folder, prune):
 @click.option("--index", help="The kind of index: auto, exact or ivf (compressed)")
 @click.option("--collection", metavar="NAME", help="A further collection of the same table")
 @click.option("--replace", is_flag=True, help="Forget the collection first, and embed all anew")
-@click.option("--no-thumbnails", is_flag=True, help="Keep no small pictures in the database")
+@click.option(
+    "--thumbnails/--no-thumbnails",
+    default=None,
+    help="Keep small pictures in the database, or none (as before; at first they are kept)",
+)
 @click.option("--allow-private-urls", is_flag=True, help="Read URLs at private addresses too")
-def embed(database, table, no_thumbnails, **options):
+def embed(database, table, **options):
     """Embed what is new or changed, forget what is gone.
 
     Example:
@@ -112,20 +117,22 @@ def embed(database, table, no_thumbnails, **options):
     from ..collection import embed as embed_table
     from .progress import Bar
 
-    chosen = EmbedOptions(thumbnails=not no_thumbnails, **options)
     with Bar("Embedding") as bar:
         summary = embed_table(
-            database, table, chosen, extra_models=registered_models(), progress=bar
+            database, table, EmbedOptions(**options), extra_models=registered_models(), progress=bar
         )
     click.echo(f"{summary}.")
     if summary.failed:
         click.echo(visible(f"{command_line('status', database)} tells what failed."), err=True)
     if summary.all_failed:
-        hint = "; --root names another folder" if summary.folder else ""
-        raise ImageSearchError(f"not one picture could be read{hint}.")
+        folder = ", --root another folder" if summary.folder else ""
+        raise ImageSearchError(
+            f"not one picture of {summary.column!r} could be read; "
+            f"--column names another column{folder}."
+        )
 
 
-@command
+@partial(command, ignore_unknown_options=True)  # -5 is a key
 @click.argument("database", type=DATABASE)
 @click.argument("table")
 @click.argument("pk", required=False)

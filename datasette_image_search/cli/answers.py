@@ -110,11 +110,13 @@ def _show_table(answer: Answer) -> None:
         click.echo("No matches.")
         return
     figure = "distance" if answer.metric == "l2" else "score"  # what the order follows
+    columns = _columns(answer)
+    hidden = len(columns) - len(answer.columns)  # 1 where the key is the rowid
     shown = [
-        (match.rank, f"{getattr(match, figure):.4f}", *(_cell(value) for value in row))
+        (match.rank, f"{getattr(match, figure):.4f}", *map(_cell, (*match.key[:hidden], *row)))
         for match, row in zip(answer.matches, answer.rows, strict=True)
     ]
-    headers = ("rank", figure, *map(_cell, answer.columns))
+    headers = ("rank", figure, *map(_cell, columns))
     click.echo(tabulate(shown, headers=headers, disable_numparse=True))
     said = f"Like {answer.question}, by {answer.model}, index {answer.index}."
     click.echo(visible(said), err=True)

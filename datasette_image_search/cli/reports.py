@@ -20,7 +20,7 @@ def _say(line: str) -> None:
 def status(database, as_json: bool) -> None:
     conn = catalog.connect(database)
     with catalog.plainly(database):
-        found = room.status(conn)
+        found = room.status(conn, None if as_json else 10)
     if as_json:
         click.echo(json.dumps([_as_dict(one) for one in found], indent=2))
         return

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import catalog, models, pictures
-from ..catalog import CollectionRecord, Table
+from ..catalog import CollectionRecord, Rows, Table
 from ..errors import Busy, NotFound, UsageError
-from ..vector_index import METRICS, choose, discarding, journal_path
+from ..vector_index import METRICS, choose, copying, discarding
 from .query_pictures import weights_argument
 
 _COLUMN_NAMES = ("picture", "image", "photo", "path", "file", "filename", "img", "url", "image_url")
@@ -32,7 +31,7 @@ class EmbedOptions:
     index: str | None = None
     collection: str | None = None
     replace: bool = False
-    thumbnails: bool = True
+    thumbnails: bool | None = None
     allow_private_urls: bool = False
 
 
@@ -45,7 +44,7 @@ def collection_for(conn, database: Path, name: str, options: EmbedOptions, extra
     asked = options.collection
     if record is not None and asked and record.name.lower() != asked.lower():
         record = None  # found by its table; another name makes another collection
-    if record is not None and options.replace:
+    if record is not None and (options.replace or _took_a_wrong_column(conn, record, options)):
         name, options = record.table_name, _as_before(conn, record, options)
     elif record is not None:
         record = own_sidecar(conn, database, record)
@@ -85,8 +84,10 @@ def collection_for(conn, database: Path, name: str, options: EmbedOptions, extra
         metric=metric,
         index_kind=options.index or "auto",
         sidecar=sidecar,
+        thumbnails=options.thumbnails is not False,
     )
     before = [] if old is None else [old]
+    catalog.prepare(conn)  # not before: what is refused leaves the database as it was
     # The catalog first: a kill leaves the old collection, or a new one without rows, which
     # sets aside what is not its own.
     with discarded, catalog.transaction(conn):
@@ -121,7 +122,14 @@ def _as_before(conn, record: CollectionRecord, options: EmbedOptions) -> EmbedOp
         metric=options.metric or record.metric,
         resize=options.resize or record.resize,
         index=options.index or record.index_kind,
+        thumbnails=record.thumbnails if options.thumbnails is None else options.thumbnails,
     )
+
+
+def _took_a_wrong_column(conn, record: CollectionRecord, options: EmbedOptions) -> bool:
+    """Was there no picture in its column, and is it another that is asked for now?"""
+    other = options.column and options.column.lower() != record.column_name.lower()
+    return bool(other) and len(Rows(conn, record).pictures_in_use()) == 0
 
 
 def _refuse_name_of_a_table(conn, name: str, table: Table) -> None:
@@ -136,13 +144,18 @@ def own_sidecar(conn, database: Path, record: CollectionRecord) -> CollectionRec
     if not is_shared(database, record):
         return record
     name = catalog.free_sidecar_name(database, record.name)
-    old, new = record.sidecar_path(conn), record.sidecar_path(conn).with_name(name)
-    for source, target in ((old, new), (journal_path(old), journal_path(new))):
-        if source.exists():
-            shutil.copy2(source, target)
-    with catalog.transaction(conn):
-        catalog.update(conn, record.id, sidecar=name)
-    return replace(record, sidecar=name)
+    shared = record.sidecar_path(conn)
+    with copying(shared, shared.with_name(name)) as copy:
+        # Until now another embed may have had the lock, and the name.
+        now = next((one for one in catalog.collections(conn) if one.id == record.id), None)
+        if now is None or catalog.free_sidecar_name(database, record.name) != name:
+            raise changed_meanwhile(record.name)
+        if now.sidecar != record.sidecar:
+            return now
+        copy()
+        with catalog.transaction(conn):
+            catalog.update(conn, record.id, sidecar=name)
+    return replace(now, sidecar=name)
 
 
 def is_shared(database: Path, record: CollectionRecord) -> bool:
@@ -189,7 +202,10 @@ def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, 
     if options.index is not None:
         changes["index_kind"] = options.index
         choose(options.index, 0)
+    if options.thumbnails is not None:
+        changes["thumbnails"] = options.thumbnails
     if changes:
+        catalog.prepare(conn)
         with catalog.transaction(conn):
             catalog.update(conn, record.id, **changes)
         record = replace(record, **changes)

@@ -38,16 +38,18 @@ class Summary:
     failed: int = 0
     unchanged: int = 0
     folder: Path | None = None  # where files were looked for, if the table names files
+    column: str = ""
 
     @property
     def all_failed(self) -> bool:
         return self.failed > 0 and not (self.embedded or self.reused or self.unchanged)
 
     def __str__(self) -> str:
-        return (
+        said = (
             f"{self.embedded} embedded, {self.reused} reused, "
             f"{self.removed} removed, {self.failed} failed"
         )
+        return said + (f", {self.unchanged} unchanged" if self.unchanged else "")
 
 
 def embed(
@@ -66,7 +68,6 @@ def embed(
     conn = catalog.connect(database, write=True)
     try:
         with catalog.plainly(database):
-            catalog.prepare(conn)
             record, model, weights = collection_for(
                 conn, Path(database), table, options, extra_models
             )
@@ -81,7 +82,7 @@ def embed(
                 if not _is_there(conn, record):
                     raise changed_meanwhile(record.name)
                 work = _Embedding(conn, record, model, weights, index, options, progress)
-                work.summary.folder = folder
+                work.summary.folder, work.summary.column = folder, record.column_name
                 return work.run()
     finally:
         conn.close()
@@ -137,7 +138,7 @@ class _Embedding:
         reader = Reader(
             self.sources,
             geometry,
-            thumbnails=self.options.thumbnails,
+            thumbnails=self.record.thumbnails,
             blob=self._blob,
             is_known=self._is_known,
         )
@@ -165,7 +166,7 @@ class _Embedding:
 
     def _is_complete(self, shown: int | None) -> bool:
         """Has the catalog all that is wanted of a picture? ``shown`` as in Candidate."""
-        return shown is not None and bool(shown or not self.options.thumbnails)
+        return shown is not None and bool(shown or not self.record.thumbnails)
 
     def _blob(self, candidate: Candidate) -> bytes:
         """Asked by the thread that decodes it: there are never more in memory than threads."""
@@ -287,8 +288,11 @@ class _Embedding:
         stored = self.index.ids()
         self.index.remove(np.setdiff1d(stored, used))
         with catalog.transaction(self.conn):
-            every = [record.id for record in catalog.collections(self.conn)]
-            catalog.drop_unused_pictures(self.conn, every)
+            every = catalog.collections(self.conn)
+            catalog.drop_unused_pictures(self.conn, [record.id for record in every])
+            if not self.record.thumbnails:
+                kept = [record.id for record in every if record.thumbnails]
+                catalog.drop_unwanted_thumbnails(self.conn, kept)
 
 
 def _picture(read: Read) -> Picture:

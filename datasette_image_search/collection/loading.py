@@ -85,17 +85,18 @@ def load(
     folder = Path(folder)
     if not folder.is_dir():
         raise NotFound(f"there is no folder {str(folder)!r}.")
-    if not table:
+    if not table.strip():
         raise UsageError("the table must have a name.")  # Datasette could not show it
     if table.lower().startswith(catalog.PREFIX):
         raise UsageError(f"tables named {catalog.PREFIX}… are the catalog's own: choose another.")
     summary = LoadSummary()
     files = dict(_walk(folder, summary))
     database = Path(database)
+    if not (files or summary.skipped or database.exists()):
+        raise _nothing_in(folder)
     conn = catalog.connect(database, write=True) if database.exists() else _create(database)
     try:
         with catalog.plainly(database):
-            catalog.prepare(conn)
             _bring_up_to_date(conn, table, folder, files, prune, progress, summary)
             return summary
     finally:
@@ -141,6 +142,8 @@ def _bring_up_to_date(
 ) -> None:
     with catalog.transaction(conn):
         table, known = _known(conn, table)
+        if not (files or summary.skipped or known):
+            raise _nothing_in(folder)
         gone = [path for path in known if path not in files]
         many = len(gone) > max(_SUSPICIOUS_ROWS, _SUSPICIOUS_SHARE * len(known))
         if not prune and (many or (gone and len(gone) == len(known))):
@@ -148,6 +151,7 @@ def _bring_up_to_date(
                 f"{len(gone)} of the {len(known)} pictures of {table!r} are no longer in "
                 f"{folder}: if that is meant, run this again with --prune."
             )
+        catalog.prepare(conn)
         catalog.remember_folder(conn, table, folder)
     wanted = [path for path, found in files.items() if known.get(path) != _state(found)]
     summary.unchanged = len(files) - len(wanted)
@@ -167,6 +171,10 @@ def _bring_up_to_date(
         name = catalog.quote(table)
         conn.executemany(f"delete from {name} where path = ?", [(path,) for path in gone])
     summary.removed = len(gone)
+
+
+def _nothing_in(folder: Path) -> NotFound:
+    return NotFound(f"there is no picture in {folder}, nor in a folder below it.")
 
 
 def _known(conn, table: str) -> tuple[str, dict[str, tuple]]:

@@ -84,6 +84,8 @@ def _repair(conn, database: Path, record: CollectionRecord) -> list[str]:
         record = own_sidecar(conn, Path(database), record)
     said = mend(record.sidecar_path(conn), identity_of(record))
     missing = _missing(conn, record)
+    if not said:
+        record.require_column(conn)  # what nothing here can mend is said too
     if missing:
         said.append(
             f"{missing:,} pictures of {record.name!r} have to be embedded again: "

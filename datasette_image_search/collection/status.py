@@ -25,12 +25,12 @@ class CollectionStatus:
     problem: str | None = None
 
 
-def status(conn: sqlite3.Connection, most_failures: int = 10) -> list[CollectionStatus]:
-    """The state of every collection of a database."""
+def status(conn: sqlite3.Connection, most_failures: int | None = 10) -> list[CollectionStatus]:
+    """The state of every collection of a database, with its first failures (None: all)."""
     return [_status_of(conn, record, most_failures) for record in catalog.collections(conn)]
 
 
-def _status_of(conn, record: CollectionRecord, most_failures: int) -> CollectionStatus:
+def _status_of(conn, record: CollectionRecord, most_failures: int | None) -> CollectionStatus:
     rows, failures = Rows(conn, record), []
     try:
         with catalog.plainly(catalog.database_name(conn)):

@@ -31,7 +31,9 @@ class MiniModel:
 
     @staticmethod
     def _path(name: str | None) -> Path:
-        return _FILE if name in (None, _OURS) else Path(name)
+        # Collections of before call ours by its file's name.
+        ours = name in (None, _OURS) or (name == _FILE.name and not Path(name).is_file())
+        return _FILE if ours else Path(name)
 
     def load(self, weights: Weights, device: str = "auto", precision: str = "auto"):
         from . import mini

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass, fields, replace
 
 from ..errors import UsageError
@@ -10,6 +11,7 @@ from ..wording import shortened
 from . import versions
 
 PLUGIN = "datasette-image-search"
+log = logging.getLogger("datasette_image_search")
 # Of one server there is one, whatever the table.
 _INSTANCE_ONLY = ("max_uploads",)
 _MOST = {"max_k": 10_000}  # as for the SQL functions
@@ -70,6 +72,15 @@ def _named(level: dict, key: str) -> list[tuple[str, dict]]:
 
 def _check_place(level: dict, *names: str) -> None:
     """What is not where plugins are configured would be passed over in silence."""
+    permissions = level.get("permissions")
+    ignored = isinstance(permissions, dict) and not versions.READS_PERMISSIONS
+    if ignored and versions.UPLOAD in permissions:
+        # No mistake where another plugin reads them.
+        log.warning(
+            "the configuration%s has 'permissions: %s', which Datasette reads from 1.0 on: "
+            "'plugins: %s: allow_upload' says here who may.",
+            _where(*names), versions.UPLOAD, PLUGIN,
+        )  # fmt: skip
     mistaken = PLUGIN.replace("-", "_")
     plugins = level.get("plugins")
     wrong = [name for name in (PLUGIN, mistaken) if name in level]

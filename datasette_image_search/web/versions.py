@@ -13,6 +13,7 @@ from . import catalog_tables
 UPLOAD = "image-search-upload"
 
 _HAS_ACTIONS = hasattr(Datasette, "allowed")  # since 1.0
+READS_PERMISSIONS = _HAS_ACTIONS  # the configuration's blocks of that name
 
 
 def configuration(datasette) -> dict:
