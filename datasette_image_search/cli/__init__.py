@@ -41,6 +41,8 @@ def command(function, **settings):
             raise click.ClickException("Stopped; run it again whenever you like.") from None
         except UnicodeEncodeError:
             raise click.ClickException("An argument is not text (UTF-8).") from None
+        except BrokenPipeError:
+            raise  # `… | head`: click ends without a word
         except OSError as error:
             name = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(visible(f"{name}{error.strerror or error}.")) from error

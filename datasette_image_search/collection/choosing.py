@@ -40,18 +40,30 @@ def collection_for(conn, database: Path, name: str, options: EmbedOptions, extra
     if options.root is not None and not options.root.is_dir():
         # It would be remembered, and the next embed would look there too.
         raise folder_missing(options.root)
-    record = catalog.find(conn, options.collection or name)
-    asked = options.collection
-    if record is not None and asked and record.name.lower() != asked.lower():
-        record = None  # found by its table; another name makes another collection
-    if record is not None and (options.replace or _took_a_wrong_column(conn, record, options)):
-        name, options = record.table_name, _as_before(conn, record, options)
-    elif record is not None:
-        record = own_sidecar(conn, database, record)
-        return _existing(conn, record, name, options, extra)
-    if name.lower().startswith(catalog.PREFIX):
+    found = _find(conn, name, options.collection)
+    if found is None:
+        return _made(conn, database, name, options, extra)
+    if options.replace or _took_a_wrong_column(conn, found, options):
+        as_before = _as_before(conn, found, options)
+        return _made(conn, database, found.table_name, as_before, extra, found)
+    return _existing(conn, own_sidecar(conn, database, found), name, options, extra)
+
+
+def _find(conn, name: str, asked: str | None) -> CollectionRecord | None:
+    """The collection ``asked`` for, or the one that ``name`` means."""
+    found = catalog.find(conn, asked or name)
+    if found is not None and asked and found.name.lower() != asked.lower():
+        return None  # found by its table; another name makes another collection
+    return found
+
+
+def _made(
+    conn, database: Path, table_name: str, options: EmbedOptions, extra, old=None
+) -> tuple[CollectionRecord, models.EmbeddingModel, models.Weights]:
+    """A new collection, in the place of the ``old`` one if there is one."""
+    if table_name.lower().startswith(catalog.PREFIX):
         raise UsageError(f"tables named {catalog.PREFIX}… are the catalog's own: choose another.")
-    table = Table.read(conn, name)
+    table = Table.read(conn, table_name)
     model = models.get(options.model or models.DEFAULT_MODEL, extra)
     geometry = pictures.Geometry(model.input_size, options.resize or "squash")
     metric = options.metric or "cosine"
@@ -63,12 +75,11 @@ def collection_for(conn, database: Path, name: str, options: EmbedOptions, extra
     weights = model.find_weights(options.weights, progress=True)
     name = options.collection or table.name
     _refuse_name_of_a_table(conn, name, table)
-    old = record
     if old is None or is_shared(database, old):
         sidecar, discarded = catalog.free_sidecar_name(database, name), nullcontext()
     else:
         sidecar, discarded = old.sidecar, discarding(old.sidecar_path(conn))
-    record = CollectionRecord(
+    made = CollectionRecord(
         id=0,
         name=name,
         table_name=table.name,
@@ -95,8 +106,7 @@ def collection_for(conn, database: Path, name: str, options: EmbedOptions, extra
             raise changed_meanwhile(name)
         if old is not None:
             catalog.drop(conn, old)
-        record = catalog.insert(conn, record, table)
-    return record, model, weights
+        return catalog.insert(conn, made, table), model, weights
 
 
 def folder_missing(root: Path) -> NotFound:

@@ -230,7 +230,7 @@ def read(path: Path, identity: Identity, *, thorough: bool = False) -> Base:
         except FileNotFoundError:
             raise SidecarMissing(
                 f"{path.name} is missing beside the database: put it back, or run "
-                "'datasette image-search embed' on the table again."
+                "'datasette image-search embed' on the collection again."
             ) from None
         except OSError as error:
             raise cannot_read(path, error) from error

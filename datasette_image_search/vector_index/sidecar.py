@@ -51,7 +51,7 @@ class Sidecar:
                 if not any(seen):
                     raise SidecarMissing(
                         f"{self.path.name} is missing beside the database: put it back, "
-                        "or run 'datasette image-search embed' on the table again."
+                        "or run 'datasette image-search embed' on the collection again."
                     )
                 self._read(seen)
                 if _stamp(self._files[0]) == seen[0]:
@@ -138,7 +138,7 @@ class Sidecar:
         if missing:
             raise SidecarError(
                 f"{self.path.name} lacks {missing} of {len(ids)} vectors asked for: "
-                "run 'datasette image-search embed' on the table again."
+                "run 'datasette image-search embed' on the collection again."
             )
         return snapshot.read(places)
 
