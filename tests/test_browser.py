@@ -183,6 +183,33 @@ def test_by_keyboard(page, picture):
     assert "_similar=" in page.url
 
 
+def test_show_more_goes_on_where_the_new_ones_begin(page):
+    page.goto(f"{PAGE}?_similar=1&_size=12")
+    page.get_by_role("link", name="Show more").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**_size=24#picture-13")
+    page.wait_for_function("document.activeElement.id == 'picture-13'")
+    assert page.locator("#picture-13").evaluate("e => e.getBoundingClientRect().top") < 200
+    page.keyboard.press("Tab")  # on to the link to its row
+    assert page.evaluate("document.activeElement.closest('li').querySelector('#picture-13')")
+
+
+@pytest.mark.parametrize("width", [320, 390, 1200])
+def test_the_picture_asked_is_as_large_as_a_match(page, width):
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(f"{PAGE}?_similar=1")
+    boxes = [
+        page.locator(selector).first.bounding_box()
+        for selector in (".image-search-asked img", ".image-search-picture", ".image-search-upload")
+    ]
+    asked, match, form = boxes
+    assert asked["width"] == pytest.approx(asked["height"], abs=1)
+    assert asked["width"] == pytest.approx(match["width"], rel=0.1)
+    assert form["height"] < 1.75 * asked["height"]
+    assert form["x"] + form["width"] <= width
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
 def test_without_javascript(chromium, server, picture):
     context = chromium.new_context(base_url=server, java_script_enabled=False)
     page = context.new_page()

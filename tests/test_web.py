@@ -89,7 +89,8 @@ async def test_similar_page(ds):
     links = hrefs(response.text)
     assert "/shop/products/1" in links  # the row asked about, in the heading
     assert "/shop/products" in links  # breadcrumbs
-    assert f"{PAGE}?_similar=1&_size=12" in links  # more
+    assert f"{PAGE}?_similar=1&_size=12#picture-7" in links  # more, from the first new one
+    assert response.text.count('id="picture-') == 6
     rows = [link for link in links if re.fullmatch(r"/shop/products/\d+", link)]
     onward = [link for link in links if re.fullmatch(re.escape(PAGE) + r"\?_similar=\d+", link)]
     assert len(rows) == 7 and len(onward) == 6
@@ -206,7 +207,7 @@ async def test_filters_are_carried_and_can_be_removed(ds):
     assert f"{PAGE}?_similar=2&category=disc&price__lt=50" in links
     assert f"{PAGE}?_similar=1&price__lt=50" in links
     assert f"{PAGE}?_similar=1&category=disc" in links
-    assert f'action="{PAGE}?category=disc&amp;price__lt=50"' in page.text
+    assert f'action="{PAGE}?_similar=1&amp;category=disc&amp;price__lt=50"' in page.text
 
 
 async def test_no_match_says_so(ds):
@@ -304,6 +305,79 @@ async def test_max_k_from_configuration(shop):
     assert len((await ds.client.get(f"{PAGE}.json?_similar=1")).json()["rows"]) == 5
     assert len((await ds.client.get(f"{PAGE}.json?_similar=1&_size=max")).json()["rows"]) == 5
     assert (await ds.client.get(f"{PAGE}.json?_similar=1&_size=6")).status_code == 400
+
+
+async def test_where_the_server_shows_no_more_it_says_so(shop):
+    instance = {"plugins": {"datasette-image-search": {"max_k": 5}}}
+    ds = Datasette([str(shop / "shop.db")], metadata=instance)
+    page = await ds.client.get(f"{PAGE}?_similar=1&_size=4")
+    assert f"{PAGE}?_similar=1&_size=5#picture-5" in hrefs(page.text)
+    assert "shows no more" not in page.text
+    for query, words in (
+        ("_similar=1&_size=5", "These are the 5 most similar; this server shows no more."),
+        ("", "These are the first 5; this server shows no more."),
+    ):
+        page = await ds.client.get(f"{PAGE}?{query}")
+        assert words in page.text and "Show more" not in page.text
+    page = await ds.client.get(f"{PAGE}?_similar=1&id__lt=7")  # five others, and no more
+    assert "5 most similar" in page.text and "shows no more" not in page.text
+
+
+async def test_no_picture_could_be_embedded(shop_copy):
+    from datasette_image_search.collection import EmbedOptions, embed
+
+    database = shop_copy / "shop.db"
+    broken = [{"id": i, "picture": f"pictures/none-{i}.png"} for i in (1, 2)]
+    sqlite_utils.Database(database)["broken"].insert_all(broken, pk="id")
+    embed(database, "broken", EmbedOptions(model="resnet18"))
+    ds = Datasette([str(database)])
+    words = (
+        "No picture of 'broken' could be embedded so far: "
+        "'datasette image-search status shop.db' says why."
+    )
+    for query in ("", "?id=1"):
+        page = await ds.client.get(f"/shop/broken/-/image-search{query}")
+        assert page.status_code == 200 and words in html.unescape(page.text)
+        assert "embed more" not in page.text and "these filters" not in page.text
+    picture = (shop_copy / "pictures" / "red-box.png").read_bytes()
+    sent = await ds.client.post(
+        "/shop/broken/-/image-search.json", content=picture, headers={"content-type": "image/png"}
+    )
+    assert sent.json()["rows"] == [] and sent.json()["why_none"] == words
+    # One that can be: there is no other, and nothing has failed of those that are compared.
+    with closing(sqlite3.connect(database)) as conn, conn:
+        conn.execute("update broken set picture = 'pictures/red-box.png' where id = 2")
+    embed(database, "broken", EmbedOptions(model="resnet18"))
+    page = await ds.client.get("/shop/broken/-/image-search?_similar=2")
+    assert "There is no other picture" in page.text and "so far" not in page.text
+
+
+async def test_a_row_whose_key_is_empty_has_no_address(shop_copy):
+    from datasette_image_search.collection import EmbedOptions, embed
+
+    database = shop_copy / "shop.db"
+    rows = [{"code": "", "picture": "pictures/red-box.png"}]
+    rows.append({"code": "b", "picture": "pictures/red-disc.png"})
+    sqlite_utils.Database(database)["codes"].insert_all(rows, pk="code")
+    embed(database, "codes", EmbedOptions(model="resnet18"))
+    ds = Datasette([str(database)])
+    base = "/shop/codes/-/image-search"
+    for path, links in (("/shop/codes", 1), (base, 1), (f"{base}?_similar=b", 0)):
+        page = await ds.client.get(path)
+        assert page.status_code == 200
+        onward = [link for link in hrefs(page.text) if "_similar=" in link and ".json" not in link]
+        assert len([link for link in onward if "sql" not in link]) == links, onward
+        assert "_similar=&" not in page.text and '_similar="' not in page.text
+        assert "/thumbnail/?" not in page.text
+        if path != "/shop/codes":  # where Datasette itself links to it, with no word in the link
+            assert 'href="/shop/codes/"' not in page.text
+    assert "<bdi>row with an empty key</bdi>" in page.text  # the one match, and why it is not shown
+    assert "This row's key is empty" in html.unescape(page.text)
+    (row,) = (await ds.client.get(f"{base}.json?_similar=b")).json()["rows"]
+    assert row["code"] == "" and row["_thumbnail"] is None
+    overview = (await ds.client.get("/-/image-search.json")).json()["collections"]
+    thumbnails = next(one["thumbnails"] for one in overview if one["table"] == "codes")
+    assert len(thumbnails) == 1 and "/thumbnail/b?" in thumbnails[0]
 
 
 async def test_head_and_other_methods(ds):
@@ -443,7 +517,12 @@ async def test_a_collection_named_like_another_table_stays_with_its_own(shop_cop
 async def test_view_has_no_collection(odd):
     ds = Datasette([str(odd / "odd.db")])
     assert (await ds.client.get("/odd/all_files")).status_code == 200
-    assert (await ds.client.get("/odd/all_files/-/image-search")).status_code == 404
+    page = await ds.client.get("/odd/all_files/-/image-search")
+    assert page.status_code == 404
+    assert "'all_files' is a view" in html.unescape(page.text)
+    assert "search the table behind it." in page.text and "embed odd.db" not in page.text
+    answer = (await ds.client.get("/odd/all_files/-/image-search.json")).json()
+    assert "is a view" in answer["error"]
 
 
 # -- Datasette's own pages ----------------------------------------------------------------

@@ -13,6 +13,7 @@ from dataclasses import replace
 from urllib.parse import unquote
 
 import pytest
+import sqlite_utils
 from conftest import draw
 from datasette.app import Datasette
 
@@ -33,6 +34,20 @@ def picture() -> bytes:
     buffer = io.BytesIO()
     draw("disc", "red").save(buffer, "PNG")
     return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def two(shop, tmp_path_factory):
+    """The shop with a second collection of its table, and another table with one."""
+    from datasette_image_search.collection import EmbedOptions, embed
+
+    folder = shutil.copytree(shop, tmp_path_factory.mktemp("two") / "shop")
+    database = folder / "shop.db"
+    embed(database, "products", EmbedOptions(model="resnet18", metric="l2", collection="second"))
+    row = {"id": 1, "picture": "pictures/red-box.png"}
+    sqlite_utils.Database(database)["others"].insert(row, pk="id")
+    embed(database, "others", EmbedOptions(model="resnet18"))
+    return folder
 
 
 def configured(shop, **settings) -> Datasette:
@@ -135,7 +150,7 @@ async def test_upload_in_sql(ds, picture):
         ({"files": {"image": ("x.png", b"not a picture")}}, 400, "not a picture"),
         ({"files": {"image": ("x.svg", b"<svg/>")}}, 400, "SVG"),
         ({"files": {"image": ("", b"")}}, 400, "Choose a picture first."),
-        ({"files": {"photo": ("x.png", b"abc")}}, 400, "Choose a picture first."),
+        ({"files": {"photo": ("x.png", b"abc")}}, 400, "the upload has no field named image."),
         ({"content": b"", "headers": {"content-type": "image/png"}}, 400, "Choose a picture"),
         ({"content": b"a=b", "headers": {"content-type": "text/plain"}}, 400, "named image"),
         ({"content": b"abc"}, 400, "named image"),
@@ -164,6 +179,38 @@ async def test_bad_uploads(ds, sent, status, words):
     assert page.status_code == status
     assert words in page.text and "Traceback" not in page.text
     assert "<form class" in page.text  # and try again
+
+
+@pytest.mark.parametrize("collection", ["", "&_collection=second"])
+async def test_a_refused_upload_leaves_what_was_asked_before(two, picture, collection):
+    ds = Datasette([str(two / "shop.db")])
+    page = await ds.client.get(f"{PAGE}?_similar=9&category=box{collection}")
+    action = html.unescape(re.search(r'action="([^"]*image-search[^"]*)"', page.text)[1])
+    refused = await ds.client.post(action, files={"image": ("x.png", b"not a picture")})
+    assert refused.status_code == 400
+    assert "not a picture" in refused.text and "Start again" not in refused.text
+    assert "<title>Similar to blue box" in refused.text and "5 most similar" in refused.text
+    assert "category = " in refused.text
+    # The same form, with one that is taken: the picture alone is asked, with the filters.
+    assert f'action="{html.escape(action)}"' in refused.text
+    location = (await ds.client.post(action, files={"image": ("x", picture)})).headers["location"]
+    assert "_similar" not in location and "category=box" in location
+    assert ("_collection=second" in location) == bool(collection)
+    # And after an upload the next that is refused.
+    page = await ds.client.get(location)
+    action = html.unescape(re.search(r'action="([^"]*image-search[^"]*)"', page.text)[1])
+    refused = await ds.client.post(action, files={"image": ("x.png", b"not a picture")})
+    assert "not a picture" in refused.text and "Similar to your picture" in refused.text
+    again = await ds.client.post(action, files={"image": ("x.png", picture)})
+    assert again.headers["location"].count("_upload=") == 1
+    assert token_of(again) not in location
+
+
+async def test_of_two_mistakes_the_refusal_is_said(ds):
+    for query in ("_similar=99", "_upload=gone", "_similar=1&id__in=[1"):
+        page = await ds.client.post(f"{PAGE}?{query}", files={"image": ("x.png", b"none")})
+        assert page.status_code == 400 and "not a picture" in page.text
+        assert "Start again" in page.text and "<form class" in page.text
 
 
 @pytest.mark.parametrize("announced", [True, False])
@@ -372,6 +419,34 @@ async def test_token_is_bound_to_database_and_collection(shop, picture, tmp_path
     assert answer.status_code == 400
     another = Datasette([str(shop / "shop.db")])
     assert (await another.client.get(f"{PAGE}.json?_upload={token}")).status_code == 404
+
+
+async def test_another_collection_says_that_it_has_not_the_picture(two, picture):
+    """From tab to tab: the picture is not kept, so the other model cannot look at it."""
+    ds = Datasette([str(two / "shop.db")])
+    sent = await ds.client.post(f"{PAGE}?category=box", files={"image": ("x.png", picture)})
+    page = await ds.client.get(sent.headers["location"])
+    tabs = page.text.partition('aria-label="Collections"')[2].partition("</nav>")[0]
+    here, other = (html.unescape(url) for url in re.findall(r'href="([^"]*)"', tabs))
+    assert here == sent.headers["location"]
+    page = await ds.client.get(other)
+    assert page.status_code == 404
+    assert (
+        "This picture was sent to 'products', and is not kept itself: "
+        "choose it again to search 'second'."
+    ) in html.unescape(page.text)
+    assert "<form class" in page.text and "category = " in page.text
+    # Chosen again, it is asked there; and the way back is open.
+    action = html.unescape(re.search(r'action="([^"]*image-search[^"]*)"', page.text)[1])
+    again = await ds.client.post(action, files={"image": ("x.png", picture)})
+    found = await ds.client.get(again.headers["location"])
+    assert "6 most similar" in found.text and "by resnet18" in found.text
+    tabs = page.text.partition('aria-label="Collections"')[2].partition("</nav>")[0]
+    assert f'href="{html.escape(here)}"' in tabs
+    # A token of another table's collection is answered as none at all.
+    elsewhere = await ds.client.get(f"/shop/others/-/image-search.json?_upload={token_of(sent)}")
+    none = await ds.client.get("/shop/others/-/image-search.json?_upload=none")
+    assert elsewhere.json() == none.json() and none.status_code == 404
 
 
 def test_uploads_expire_and_the_oldest_goes(shop):

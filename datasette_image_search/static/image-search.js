@@ -12,6 +12,7 @@ if (form) {
 
   form.querySelector(".image-search-pointed").hidden = false;
   button.hidden = true; // a chosen picture is sent at once
+  form.classList.add("sends-at-once");
 
   const say = (text, isProblem = false) => {
     status.textContent = text;

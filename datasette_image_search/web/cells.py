@@ -61,6 +61,8 @@ async def _picture_cell(datasette, db, records, record, row, column, value):
         key = tuple(_plain(row[name]) for name in record.key_columns)
     except (KeyError, IndexError):
         return None
+    if not links.has_address(key):
+        return None
 
     def preview(conn):
         from ..catalog import Rows

@@ -77,13 +77,26 @@ async def known_of_table(db, table: str) -> list:
         return []
 
 
+def file_name(db) -> str:
+    """The database as a command is given it; of its folder visitors learn nothing."""
+    return db.path.replace("\\", "/").rpartition("/")[2] if db.path else db.name
+
+
+async def refuse_view(db, table: str) -> None:
+    """Raises :class:`NotFound` for a view: no command would embed its pictures."""
+    if await db.get_view_definition(table):
+        raise NotFound(
+            f"{table!r} is a view, and pictures are embedded and searched in tables only: "
+            "search the table behind it."
+        )
+
+
 def choose(records: list, name: str | None, db, table: str):
     """The table's collection called ``name``; raises :class:`NotFound` with what to do."""
     if not records:
-        file = db.path.replace("\\", "/").rpartition("/")[2] if db.path else db.name
         raise NotFound(
             f"The pictures of {table!r} are not embedded yet: "
-            f"run {command_line('embed', file, table)}."
+            f"run {command_line('embed', file_name(db), table)}."
         )
     if name is None:
         return records[0]

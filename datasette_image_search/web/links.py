@@ -14,6 +14,11 @@ def row_path(key: tuple) -> str:
     return ",".join(tilde_encode(str(value)) for value in key)
 
 
+def has_address(key: tuple) -> bool:
+    """Datasette has no page for a row whose only key is an empty text, and no more have we."""
+    return row_path(key) != ""
+
+
 def from_row_path(path: str, key_columns: tuple[str, ...]) -> str:
     """A row path as ``Collection.key_of`` takes it: a single value comes decoded."""
     return tilde_decode(path) if len(key_columns) == 1 else path

@@ -100,6 +100,8 @@ class _Field(_Whole):
     def finish(self) -> bytes:
         if not self._ended:
             raise UsageError("The upload ended in the middle.")
+        if not self._found:
+            raise UsageError(f"Choose a picture first: the upload has no field named {FIELD}.")
         return super().finish()
 
     def _begin_part(self) -> None:

@@ -50,7 +50,7 @@ class Place:
         return links.search(self.datasette, self.database, self.table, [*given, *kept], format)
 
     def thumbnail(self, row: search.Row) -> str | None:
-        if not row.has_thumbnail:
+        if not row.has_thumbnail or not links.has_address(row.key):
             return None
         return links.thumbnail_of(self.table_url, row.key, row.picture, self.collection_name)
 
@@ -158,7 +158,7 @@ def sentence(error: Exception | str) -> str:
 async def as_html(
     place: Place, question: Question, found: Found | None, error: Exception | None = None
 ) -> str:
-    """The page; without ``found`` it says the ``error`` and what can still be done."""
+    """The page. An ``error`` is said above what was ``found`` before, or what can be done."""
     context = {
         "database": place.database,
         "database_color": versions.database_color(place.db),
@@ -172,8 +172,8 @@ async def as_html(
         "cards": [],
         "collections": _collections(place, question),
         "filters": _filters(place, question, found and found.conditions),
-        "upload": await _upload_form(place),
-        "start_url": place.link(pairs=[]) if error and place.record else None,
+        "upload": await _upload_form(place, question if found else Question()),
+        "start_url": place.link(pairs=[]) if error and place.record and not found else None,
     }
     if found:
         context.update(await _with_matches(place, question, found))
@@ -191,9 +191,11 @@ async def _with_matches(place: Place, question: Question, found: Found) -> dict:
     elif found.upload:
         asked = {"label": "your picture", "thumbnail": _inline(found.upload.thumbnail)}
     more = None
-    if answer.truncated and question.size < place.settings.max_k:
+    is_last = question.size >= place.settings.max_k
+    if answer.truncated and not is_last:
         size = min(2 * question.size, place.settings.max_k)
-        more = place.link(*question.own, ("_size", size))
+        # To the first that is new, not to the top of all that has been looked at.
+        more = f"{place.link(*question.own, ('_size', size))}#picture-{len(answer.rows) + 1}"
     may_edit_sql = question.is_asked and await versions.can_execute_sql(
         place.datasette, place.request.actor, place.database
     )
@@ -204,6 +206,7 @@ async def _with_matches(place: Place, question: Question, found: Found) -> dict:
         "why_none": answer.why_none and sentence(answer.why_none),
         "cards": [_card(place, row, label_column) for row in answer.rows],
         "more_url": more,
+        "is_cut": answer.truncated and is_last,
         "json_url": place.link(*question.own, own_size, format=".json"),
         "sql_url": _sql_url(place, question, found) if may_edit_sql else None,
         "record": place.record,
@@ -215,10 +218,11 @@ def _card(place: Place, row: search.Row, label_column: str | None) -> dict:
     label = row.values.get(label_column) if label_column else None
     if isinstance(label, bytes) or not _can_be_seen(label):
         label = ", ".join(str(value) for value in row.key)
+    path = links.row_path(row.key)
     return {
-        "label": str(label) if _can_be_seen(label) else f"row {links.row_path(row.key)}",
-        "row_url": links.row(place.datasette, place.database, place.table, row.key),
-        "similar_url": place.link(("_similar", links.row_path(row.key))),
+        "label": str(label) if _can_be_seen(label) else f"row {path or 'with an empty key'}",
+        "row_url": path and links.row(place.datasette, place.database, place.table, row.key),
+        "similar_url": path and place.link(("_similar", path)),
         "thumbnail": place.thumbnail(row),
         "score": None if row.match is None else row.match.score,
         "distance": None if row.match is None else row.match.distance,
@@ -253,7 +257,10 @@ def _sql_url(place: Place, question: Question, found: Found) -> str:
 
 
 def _collections(place: Place, question: Question) -> list[dict]:
-    """The other ways to look at the same pictures; an upload belongs to one of them."""
+    """The other ways to look at the same pictures.
+
+    An upload belongs to one of them: it goes along so that the others say so.
+    """
     if len(place.records) < 2:
         return []
     return [
@@ -261,7 +268,7 @@ def _collections(place: Place, question: Question) -> list[dict]:
             "name": record.name,
             "title": f"{record.model}, {record.metric}, {record.column_name}",
             "is_current": record == place.record,
-            "url": replace(place, record=record).link(("_similar", question.similar)),
+            "url": replace(place, record=record).link(*question.own),
         }
         for record in place.records
     ]
@@ -274,12 +281,15 @@ def _filters(place: Place, question: Question, applied: Conditions | None) -> li
     ]
 
 
-async def _upload_form(place: Place) -> dict | None:
-    """Where a picture may be sent, or None for those who may not."""
+async def _upload_form(place: Place, question: Question) -> dict | None:
+    """Where a picture may be sent, or None for those who may not.
+
+    The ``question`` goes along: it is asked again where the picture is refused.
+    """
     allowed = place.record is not None and await permissions.can_upload(
         place.datasette, place.request.actor, place.database, place.table
     )
     if not allowed:
         return None
     most = place.settings.max_upload_bytes
-    return {"url": place.link(), "most": most, "most_in_words": megabytes(most)}
+    return {"url": place.link(*question.own), "most": most, "most_in_words": megabytes(most)}

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 from datasette.utils import sqlite_timelimit
 
 from ..errors import CatalogError, ImageSearchError, UsageError
+from ..wording import command_line
+from .collections import file_name
 from .filters import Conditions
-from .links import from_row_path
+from .links import from_row_path, has_address
 from .uploads import Upload
 
 
@@ -29,7 +31,7 @@ class Answer:
     """``rows`` in match order; ``truncated`` when more would match.
 
     ``asked`` is the row asked about, if it was one; ``why_none`` a sentence where that
-    row has no picture to compare.
+    row has no picture to compare, or where no row has one.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -58,7 +60,10 @@ async def ask(
             pictures = len(collection.index)  # a sidecar is read before the clock starts
         try:
             with sqlite_timelimit(conn, limit_ms):
-                return _answer(collection, pictures, similar, upload, size, conditions)
+                answer = _answer(collection, pictures, similar, upload, size, conditions)
+                if not answer.rows and not answer.why_none and _all_failed(collection):
+                    return replace(answer, why_none=_why_all_failed(db, record))
+                return answer
         except sqlite3.Error as error:
             raise _plainly(error, limit_ms, conditions) from error
         except (OverflowError, UnicodeError) as error:  # of values, on their way into SQLite
@@ -114,6 +119,18 @@ def _why_no_picture(collection, key: tuple) -> str:
     return collection.why_no_picture(key)
 
 
+def _all_failed(collection) -> bool:
+    """Was every picture that has been looked at one that cannot be embedded?"""
+    return not collection.rows.first(1) and bool(collection.rows.failures(1))
+
+
+def _why_all_failed(db, record) -> str:
+    return (
+        f"No picture of {record.table_name!r} could be embedded so far: "
+        f"{command_line('status', file_name(db))} says why."
+    )
+
+
 def _plainly(error: sqlite3.Error, limit_ms: int, conditions: Conditions):
     text = str(error)
     if text == "interrupted":
@@ -141,7 +158,7 @@ async def cover(datasette, db, record, most: int = 4) -> tuple[int | None, list[
             with sqlite_timelimit(conn, datasette.sql_time_limit_ms):
                 keys = collection.rows.first(most)
                 rows = _read(collection, keys)
-            return pictures, [row for row in rows if row.has_thumbnail]
+            return pictures, [row for row in rows if row.has_thumbnail and has_address(row.key)]
         except (ImageSearchError, sqlite3.Error):
             return None, []
 

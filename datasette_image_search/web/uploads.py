@@ -11,6 +11,7 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from ..errors import Busy, ModelError, NotFound
@@ -21,14 +22,35 @@ log = logging.getLogger("datasette_image_search")
 MOST_WAITING = 8
 
 
+class _Place(NamedTuple):
+    """A collection, and what made its vectors: made anew by another model, it is another."""
+
+    database: str
+    collection: str
+    table: str
+    model: str
+    weights: str
+    resize: str
+
+    @classmethod
+    def of(cls, database: str, record) -> _Place:
+        made_by = record.model, record.weights, record.resize
+        return cls(database, record.name, record.table_name, *made_by)
+
+    def is_beside(self, other: _Place) -> bool:
+        """Another collection of the same table?"""
+        same_table = (self.database, self.table) == (other.database, other.table)
+        return same_table and self.collection != other.collection
+
+
 @dataclass(frozen=True)
 class Upload:
     """A picture's ``vector`` (float32) and ``thumbnail`` (JPEG); the picture is not kept.
 
-    ``place`` is where it may be asked with: see :func:`_place`.
+    ``place`` is where it may be asked with.
     """
 
-    place: tuple
+    place: _Place
     vector: object
     thumbnail: bytes | None
     until: float
@@ -55,27 +77,31 @@ class Uploads:
             now = self._clock()
             for old in [t for t, upload in self._known.items() if upload.until <= now]:
                 del self._known[old]
-            self._known[token] = Upload(_place(database, record), vector, thumbnail, now + seconds)
+            self._known[token] = Upload(
+                _Place.of(database, record), vector, thumbnail, now + seconds
+            )
             while len(self._known) > most:
                 self._known.popitem(last=False)
         return token
 
     def find(self, database: str, record, token: str) -> Upload:
-        """Raises :class:`NotFound` for another collection's token as for no token at all."""
+        """Raises :class:`NotFound` for another table's token as for no token at all.
+
+        Of the same table's other collections it says which one has the picture: whoever
+        compares them goes from one to the other.
+        """
+        place = _Place.of(database, record)
         with self._lock:
             upload = self._known.get(str(token))
-            if (
-                upload is not None
-                and upload.until > self._clock()
-                and upload.place == _place(database, record)
-            ):
-                return upload
+            if upload is not None and upload.until > self._clock():
+                if upload.place == place:
+                    return upload
+                if upload.place.is_beside(place):
+                    raise NotFound(
+                        f"This picture was sent to {upload.place.collection!r}, and is not kept "
+                        f"itself: choose it again to search {record.name!r}."
+                    )
         raise NotFound("This uploaded picture is no longer remembered: choose it again.")
-
-
-def _place(database: str, record) -> tuple:
-    """A collection, and what made its vectors: made anew by another model, it is another."""
-    return database, record.name, record.table_name, record.model, record.weights, record.resize
 
 
 _servers: WeakKeyDictionary = WeakKeyDictionary()

@@ -66,6 +66,8 @@ async def _image_search(request, datasette, wants_json: bool):
     try:
         limits = settings(datasette, db.name, table)
         records = await collections.of_table(db, table)
+        if not records:
+            await collections.refuse_view(db, table)
         chosen = collections.choose(records, request.args.get("_collection"), db, table)
         place = Place(datasette, request, db, table, records, chosen, limits)
         question = _question(request, place)
@@ -80,11 +82,22 @@ async def _image_search(request, datasette, wants_json: bool):
         headers = {"retry-after": "5"} if isinstance(error, Busy) else {}
         if wants_json:
             return _failure(datasette, page.sentence(error), error.status, headers)
-        html = await page.as_html(place, question, None, error)
+        before = await _asked_before(place, question) if request.method == "POST" else None
+        html = await page.as_html(place, question, before, error)
         return Response.html(html, status=error.status, headers=headers)
     if wants_json:
         return _json(datasette, page.as_json(place, question, found))
     return Response.html(await page.as_html(place, question, found))
+
+
+async def _asked_before(place: Place, question: Question) -> page.Found | None:
+    """The answer on the page from which a picture was sent that is refused: it stays there."""
+    if not question.is_asked:
+        return None
+    try:
+        return await page.find(place, question)
+    except ImageSearchError:
+        return None  # the refusal is what matters now, and is said
 
 
 def _question(request, place: Place) -> Question:
