@@ -586,7 +586,8 @@ def test_verify_finds_damage_and_repair_with_embed_mends_it(shop_copy):
 
 
 def test_repair_keeps_the_whole_records_of_a_damaged_journal(shop_copy, torch_home):
-    from datasette_image_search.vector_index import SidecarWriter, journal_path
+    from datasette_image_search.vector_index import SidecarWriter
+    from datasette_image_search.vector_index.files import journal_path
 
     database = shop_copy / "shop.db"
     collection = Collection.open(catalog.connect(database), "products")

@@ -20,7 +20,7 @@ from datasette_image_search.vector_index import (
     mend,
     problems,
 )
-from datasette_image_search.vector_index import journal_path as journal_of
+from datasette_image_search.vector_index.files import journal_path as journal_of
 from datasette_image_search.vector_index.lock import hold
 
 IDS, DATA = vectors(6000)

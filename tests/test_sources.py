@@ -973,6 +973,6 @@ def test_a_url_keeps_no_other_waiting():
             raise SourceError(value)
 
     rows = [Candidate((n,), f"https://x/{n}", None, None, None, None, None) for n in range(4)]
-    with Reader(Slow(), Geometry(160), thumbnails=False, is_known=None) as reader:
-        found = list(reader.read(rows, lambda row: None))
+    with Reader(Slow(), Geometry(160), thumbnails=False, blob=None, is_known=None) as reader:
+        found = list(reader.read(rows))
     assert [read.error for read in found] == [row.value for row in rows]

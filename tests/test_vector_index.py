@@ -24,10 +24,10 @@ from datasette_image_search.vector_index import (
     SidecarWriter,
     base_file,
     journal,
-    journal_path,
     mend,
     problems,
 )
+from datasette_image_search.vector_index.files import journal_path
 
 WIDE = 24
 

@@ -19,8 +19,8 @@ from datasette_image_search.vector_index import (
     base,
     base_file,
     choose,
-    journal_path,
 )
+from datasette_image_search.vector_index.files import journal_path
 from datasette_image_search.vector_index.snapshot import normalised
 
 WIDE = 300

@@ -8,7 +8,6 @@ Its verbs are few, so that another engine can stand behind them:
 from .copying import copying
 from .discard import discarding
 from .engine import CHOICES, choose
-from .files import journal_path
 from .identity import METRICS, Identity
 from .mending import mend, problems
 from .sidecar import EmptySidecar, Sidecar, SidecarWriter
@@ -26,7 +25,6 @@ __all__ = [
     "compare",
     "copying",
     "discarding",
-    "journal_path",
     "mend",
     "problems",
 ]
