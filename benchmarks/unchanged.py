@@ -117,7 +117,7 @@ def main() -> None:
         nothing, one = [], []
         for run in range(arguments.runs):
             *taken, said = command(database)
-            assert said == "0 embedded, 0 reused, 0 removed, 0 failed.", said
+            assert said.startswith("0 embedded, 0 reused, 0 removed, 0 failed, "), said
             nothing.append(taken)
             picture = np.full((32, 32, 3), 17 * run % 256, np.uint8)
             Image.fromarray(picture).save(work / "pictures/0000/0000001.png")
