@@ -168,6 +168,19 @@ def test_every_number_of_a_network_comes_from_its_weights(entry):
     assert {name for name, _ in network.named_parameters()} <= set(stored)
 
 
+def test_another_set_of_weights_is_here_once_it_was_downloaded(torch_home, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    model = models.get("resnet50")
+    assert not model.weights_here("IMAGENET1K_V2")
+    file = tmp_path / "hub/checkpoints/resnet50-11ad3fa6.pth"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"the real loading code looks into it later")
+    assert model.weights_here("IMAGENET1K_V2") and not model.weights_here()
+    assert model.find_weights("IMAGENET1K_V2").path == file
+    with pytest.raises(ModelError, match="neither a file nor a set of weights"):
+        model.weights_here("IMAGENET1K_V9")
+
+
 def test_a_file_of_ones_own_may_be_called_as_ours_is(tmp_path, monkeypatch):
     import torch
 

@@ -66,7 +66,7 @@ class EmbeddingModel(Protocol):
     description: str
 
     def weights_here(self, name: str | None = None) -> bool:
-        """Are the weights on this machine already? Must not import torch."""
+        """Are the weights on this machine already? Of its own (None), without importing torch."""
 
     def find_weights(self, name: str | None = None, *, progress: bool = False) -> Weights:
         """The weights called ``name`` (None: the model's own), downloaded if need be.

@@ -31,7 +31,7 @@ class ZooModel:
     def weights_here(self, name: str | None = None) -> bool:
         if name in (None, self.default_weights):
             return (_cache_folder() / self.default_file).is_file()
-        return os.path.isfile(name)
+        return os.path.isfile(name) or _file_of(self._entry(name)).is_file()
 
     def find_weights(self, name: str | None = None, *, progress: bool = False) -> Weights:
         if name in (None, self.default_weights) and self.weights_here():
@@ -42,7 +42,7 @@ class ZooModel:
             path = Path(name)
             return Weights(path.name, path, file_sha256(path))
         entry = self._entry(name)
-        path = _cache_folder() / os.path.basename(urlparse(entry.url).path)
+        path = _file_of(entry)
         if not path.is_file():
             self._download(entry, path, progress)
         return Weights(entry.name, path, file_sha256(path))
@@ -111,6 +111,11 @@ def _cache_folder() -> Path:
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     home = os.environ.get("TORCH_HOME", os.path.join(cache, "torch"))
     return Path(os.path.expanduser(home)) / "hub" / "checkpoints"
+
+
+def _file_of(entry) -> Path:
+    """Where one of torchvision's sets of weights is, or would be downloaded to."""
+    return _cache_folder() / os.path.basename(urlparse(entry.url).path)
 
 
 # Widths, cuts and file names are facts of torchvision; a test holds them against it.
