@@ -242,7 +242,7 @@ def _other_databases(database: Path) -> Iterator[Path]:
     itself is not opened, under any name: closing it would end its connections' locks.
     """
     for other in database.resolve().parent.iterdir():
-        if (guess_type(other.name)[0] or "").startswith("image/"):
+        if (guess_type(other.name, strict=False)[0] or "").startswith("image/"):
             continue
         with suppress(OSError):
             if other.is_file() and not other.samefile(database):

@@ -73,9 +73,10 @@ class Table:
         )
 
     def key_type(self, key: str) -> str:
-        """What to declare a column with that shall tell apart what this one does, in SQL.
+        """The type, as SQL, of a column that shall tell apart what this one does; maybe none.
 
-        No type is not ``""``, nor ``ANY`` outside a STRICT table: those take '007' for 7.
+        No type is another than ``""``, and ``ANY`` of a STRICT table than ``ANY`` elsewhere:
+        columns of those take '007' for 7.
         """
         declared = self.columns.get(key, "INTEGER")
         untyped = not declared or (self.strict and declared.upper() == "ANY")
