@@ -159,24 +159,28 @@ def network_alone(model: str, count: int) -> float:
 
 
 def torch_network():
-    """torchvision's ResNet-50 without its classifier, in bf16 and channels-last.
+    """torchvision's ResNet-50 without its classifier, channels-last, and its precision.
 
-    Its batch norms are not folded into its convolutions, as ours are.
+    That is bf16 where the processor has it, as ours is. Its batch norms are not folded into
+    its convolutions, as ours are.
     """
     import torch
     import torchvision
 
+    from datasette_image_search.models.runtime import choose_precision
+
+    precision = choose_precision("auto", torch.device("cpu"))
     network = torchvision.models.resnet50(weights="IMAGENET1K_V1").eval()
     network = torch.nn.Sequential(*list(network.children())[:-1])
-    return network.to(torch.bfloat16, memory_format=torch.channels_last)
+    return network.to(precision, memory_format=torch.channels_last), precision
 
 
 def network_in_torch(count: int) -> float:
     """Seconds for :func:`torch_network` on ``count`` pictures in memory, 16 a batch."""
     import torch
 
-    network = torch_network()
-    batch = torch.rand(16, 3, 224, 224, dtype=torch.bfloat16)
+    network, precision = torch_network()
+    batch = torch.rand(16, 3, 224, 224, dtype=precision)
     batch = batch.contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
         return repeated(lambda n: [network(batch) for _ in range(n)], 16, count)

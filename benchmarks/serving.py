@@ -205,7 +205,8 @@ def uploads(database: Path, products: int, runs: int) -> None:
         drawn_pictures(Path(folder, "pictures"), 8)
         sent = [file.read_bytes() for file in sorted(Path(folder, "pictures").iterdir())]
     entry = models.get("resnet50")
-    network, plain = entry.load(entry.find_weights(), "cpu"), torch_network()
+    network = entry.load(entry.find_weights(), "cpu")
+    plain, precision = torch_network()
     geometry = pictures.Geometry(entry.input_size)
     path = f"{SIMILAR}?_size={SIZE}"
     table = f"/shop/products.json?_size={SIZE}&_nocount=1&_nosuggest=1"
@@ -226,7 +227,7 @@ def uploads(database: Path, products: int, runs: int) -> None:
     @torch.inference_mode()
     def in_torch(pixels):
         picture = torch.tensor(pixels).permute(0, 3, 1, 2)
-        return plain(((picture / 255 - 0.45) / 0.225).to(torch.bfloat16)).float().numpy()
+        return plain(((picture / 255 - 0.45) / 0.225).to(precision)).float().numpy()
 
     with Server(database) as server, Client(server.port) as client:
         first = upload(client, sent[0])
