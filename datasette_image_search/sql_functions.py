@@ -13,7 +13,7 @@ import json
 import logging
 import sqlite3
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
 
 from .errors import ImageSearchError, NotFound, UsageError
 from .wording import shortened
@@ -73,12 +73,16 @@ def _k(k) -> tuple:
 
 
 def _json(collection, matches) -> str:
+    keys = collection.record.key_columns
+    return _encoder().encode([match.as_dict(keys) for match in matches])
+
+
+@cache
+def _encoder() -> json.JSONEncoder:
     from .collection import as_text
 
-    keys = collection.record.key_columns
     # Letters as they are: SQLite's ->> does not find an umlaut that is written \\u00fc.
-    dicts = [match.as_dict(keys) for match in matches]
-    return json.dumps(dicts, default=as_text, ensure_ascii=False)
+    return json.JSONEncoder(default=as_text, ensure_ascii=False)
 
 
 def _guarded(conn: sqlite3.Connection, function):

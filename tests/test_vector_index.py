@@ -103,6 +103,27 @@ def test_equals_are_in_the_order_of_ids(path, journal):
         assert some.ids.tolist() == sorted(some.ids) and np.isin(some.ids, ids[::2]).all()
 
 
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_what_float32_cannot_tell_apart_is_in_order(path, metric):
+    ids = vectors(25)[0]
+    random_numbers = np.random.default_rng(0)
+    query, direction = random_numbers.normal(size=(2, 2048)).astype(np.float32)
+    steps = random_numbers.permutation(25) + 1
+    data = (query + 5e-6 * steps[:, None] * direction).astype(np.float32)
+    with SidecarWriter(path, identity(metric=metric, dimensions=2048), index="exact") as index:
+        index.add(ids, data)
+        index.save()
+        stored = index.vectors(ids).astype(np.float64)
+        (found,) = index.search(query[None], 9)
+    asked = query.astype(np.float64)
+    if metric == "cosine":
+        asked = (query / np.linalg.norm(query)).astype(np.float64)
+        far = -(stored @ asked) / np.linalg.norm(stored, axis=1)
+    else:
+        far = np.linalg.norm(stored - asked, axis=1)
+    assert found.ids.tolist() == ids[np.argsort(far)][:9].tolist()
+
+
 def test_removed_vectors_are_gone_before_and_after_a_whole_write(path):
     ids, data = vectors(50)
     with SidecarWriter(path, identity()) as index:

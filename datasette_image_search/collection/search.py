@@ -6,6 +6,7 @@ import math
 import sqlite3
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -39,10 +40,11 @@ class Match:
         return {**dict(zip(keys, map(finite, self.key))), **dict(figures)}
 
 
-def figure_names(keys: tuple[str, ...]) -> list[str]:
+@lru_cache(64)
+def figure_names(keys: tuple[str, ...]) -> tuple[str, ...]:
     """What rank, score and distance are called in a match. Without its key a match would be
     of no use."""
-    return free_names(("rank", "score", "distance"), keys)
+    return tuple(free_names(("rank", "score", "distance"), keys))
 
 
 def identity_of(record: CollectionRecord) -> Identity:

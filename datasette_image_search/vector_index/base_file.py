@@ -275,7 +275,8 @@ def stored_vectors(file, footer: dict, dimensions: int) -> StoredVectors:
 def _tables(file, offset: int, count: int) -> np.ndarray:
     if count == 0:
         return np.empty((2, 0), np.int64)
-    return np.memmap(file, "<i8", "r", offset, (2, count))
+    # A plain array: indexing one of numpy.memmap takes several times as long.
+    return np.asarray(np.memmap(file, "<i8", "r", offset, (2, count)))
 
 
 def _damaged(path: Path, what: str) -> SidecarDamaged:

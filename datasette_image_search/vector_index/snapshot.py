@@ -20,6 +20,8 @@ FEW = 100
 FEW_OF = 1 / 500
 # Vectors compared at once: so few stay in the processor's cache.
 AT_ONCE = 128
+# What float32 may put a cosine wrong by, or a squared distance as a share of the largest.
+ROUGHLY = 1e-5
 # From this share of all on, filter what an index finds; below, tell it where to look.
 MANY = 0.02
 MANY_IDS = 20_000
@@ -197,18 +199,9 @@ class Snapshot:
 
     def _nearest(self, query: np.ndarray, places: np.ndarray, k: int) -> Neighbours:
         """Order candidates by their true distance; float64, so that ties are ties."""
-        vectors = None
-        if len(places) > k + 32:
-            # Most of the work in float32: what is clearly farther need not be exact.
-            parts = [places[at : at + AT_ONCE] for at in range(0, len(places), AT_ONCE)]
-            far = []
-            for part in parts:
-                vectors = self.read(part)
-                far.append(self._far(query, vectors))
-            near = np.argpartition(np.concatenate(far), k + 16)[: k + 16]
-            vectors = vectors[near] if len(parts) == 1 else None
-            places = places[near]
-        if vectors is None:
+        if len(places) > k:
+            places, vectors = self._near(query, places, k)
+        else:
             vectors = self.read(places)
         ids = self.ids_at(places)
         scores, distances = compare(query, vectors)
@@ -216,12 +209,32 @@ class Snapshot:
         best = np.lexsort((ids, nearness))[:k]
         return Neighbours(ids[best], scores[best], distances[best])
 
-    def _far(self, query: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    def _near(self, query: np.ndarray, places: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Those of ``places`` that float32 cannot tell from the ``k`` nearest, and their vectors.
+
+        Most of the work: what is clearly farther need not be exact. Of equals, 16 more than
+        are asked for at most.
+        """
+        parts = [places[at : at + AT_ONCE] for at in range(0, len(places), AT_ONCE)]
+        far, doubt, vectors = [], 0.0, None
+        for part in parts:
+            vectors = self.read(part)
+            measured, unsure = self._far(query, vectors)
+            far.append(measured)
+            doubt = max(doubt, unsure)
+        far = np.concatenate(far)
+        near = np.argpartition(far, min(k + 16, len(far)) - 1)[: k + 16]
+        near = near[~(far[near] > np.partition(far[near], k - 1)[k - 1] + doubt)]
+        return places[near], vectors[near] if len(parts) == 1 else self.read(places[near])
+
+    def _far(self, query: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, float]:
+        """How far each vector is, in terms of its own, and what that may be wrong by."""
         squares = engine.dot(vectors, vectors)
+        inner = engine.dot(vectors, query)
         if self.metric == "l2":
-            return squares - 2 * engine.dot(vectors, query)
+            return squares - 2 * inner, ROUGHLY * float(squares.max() + query.dot(query))
         lengths = np.sqrt(squares)
-        return -engine.dot(vectors, query) / np.where(lengths == 0, 1, lengths)
+        return -inner / np.where(lengths == 0, 1, lengths), ROUGHLY
 
 
 def _ascending(ids: np.ndarray) -> np.ndarray:
