@@ -7,6 +7,7 @@ import torch
 from data import main_clothes
 
 from datasette_image_search.models import mini
+from datasette_image_search.models.runtime import choose_precision
 
 
 def normalised(pixels):
@@ -22,6 +23,13 @@ def standardised(pictures):
     return (pictures - mean) / std
 
 
+def reduced_precision(device):
+    """A context in which convolutions run in bfloat16, where the device multiplies in it."""
+    device = torch.device(device)
+    native = device.type != "cpu" or choose_precision("auto", device) == torch.bfloat16
+    return torch.autocast(device.type, torch.bfloat16, enabled=native)
+
+
 @torch.inference_mode()
 def vectors(network, pixels, rows, device="cpu", batch=128):
     """Rows of a memory map of pictures → their vectors, N×D in float32."""
@@ -30,7 +38,7 @@ def vectors(network, pixels, rows, device="cpu", batch=128):
     for start in range(0, len(rows), batch):
         pictures = normalised(pixels[rows[start : start + batch]]).to(device)
         pictures = pictures.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(torch.device(device).type, torch.bfloat16):
+        with reduced_precision(device):
             found.append(network(pictures).float().cpu())
     return torch.cat(found).numpy()
 

@@ -16,7 +16,7 @@ from augment import cut_and_mix, view
 from data import CACHE_SIZE, cached, read_tables
 from finish import finished, store
 from losses import Learner, instance_loss, kind_loss
-from measure import in_words, standardised, validation_figures, vectors
+from measure import in_words, reduced_precision, standardised, validation_figures, vectors
 from optimiser import Optimiser
 
 from datasette_image_search.models import mini
@@ -221,8 +221,8 @@ class Run:
         if draw < options.mix:
             other, order, share = cut_and_mix(other, generator)
         both = standardised(torch.cat([clean, other]))
-        both = both.to(torch.bfloat16, memory_format=torch.channels_last)
-        with torch.autocast(torch.device(self.device).type, torch.bfloat16):
+        both = both.contiguous(memory_format=torch.channels_last)
+        with reduced_precision(self.device):
             embedded = self.learner(both).float()
         projected = self.learner.projection(embedded)
 

@@ -8,6 +8,8 @@ network (``torch/_inductor/fx_passes/mkldnn_fusion.py``).
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 
 
@@ -33,6 +35,19 @@ def can_pack() -> bool:
             (torch.ops.mkldnn, "_convolution_pointwise_"),
         )
     )
+
+
+@cache
+def runs_in(precision: torch.dtype) -> bool:
+    """Do the operators work in this precision on this processor? Tried once, on little."""
+    layer = PackedConvolution(8, 8, 1).to(precision)
+    maps = torch.zeros(1, 8, 4, 4, dtype=precision).to(memory_format=torch.channels_last)
+    try:
+        with torch.inference_mode():
+            layer._convolve_onto(layer._convolve(maps, layer.weight), maps, layer.weight)
+    except (RuntimeError, TypeError):
+        return False
+    return True
 
 
 def _is_plain(layer: torch.nn.Module) -> bool:
@@ -99,11 +114,12 @@ class PackedConvolution(torch.nn.Conv2d):
         return self.weight  # by the same operators: what they round is the same for all shapes
 
     def _pack(self, maps: torch.Tensor) -> tuple:
+        if not runs_in(self.weight.dtype):
+            return None, None
         reorder = torch._C._nn.mkldnn_reorder_conv2d_weight
         try:
             weight = reorder(self.weight.to_mkldnn(), *self._geometry(), 1, list(maps.shape))
-            self._convolve_onto(self._convolve(maps, weight), maps, weight)
-        except (RuntimeError, TypeError):  # not in this precision on this processor, say
+        except (RuntimeError, TypeError):
             return None, None
         return maps.shape, weight
 
