@@ -9,9 +9,11 @@ A function sees the collections of the database whose connection it is on, no ot
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import sqlite3
+import sys
 from collections.abc import Callable
 from functools import cache, wraps
 
@@ -27,25 +29,26 @@ Remembered = Callable[[object, str], object]
 def register(conn: sqlite3.Connection, remembered: Remembered | None = None) -> None:
     """Add the functions to ``conn``; ``remembered`` knows a server's uploaded pictures.
 
-    They keep ``conn`` alive: close it when you are done, or it stays open to the end.
+    The last 256 connections that have asked by them stay open until they are closed.
     """
+    this = _Unheld(conn)
 
     def similar_images(table, id, k=None):
-        collection = _open(conn, table)
+        collection = _open(this.connection, table)
         if id is None:
             return "[]"
         key = collection.key_of(id)
         return _json(collection, collection.similar_to_row(key, *_k(k)))
 
     def similar_to_upload(table, token, k=None):
-        collection = _open(conn, table)
+        collection = _open(this.connection, table)
         if remembered is None:
             raise NotFound("uploaded pictures are known to the server that took them alone.")
         vector = remembered(collection.record, token)
         return _json(collection, collection.similar_to_vector(vector, *_k(k)))
 
     def image_similarity(table, one, other):
-        collection = _open(conn, table)
+        collection = _open(this.connection, table)
         if one is None or other is None:
             return None
         return collection.similarity(collection.key_of(one), collection.key_of(other))
@@ -56,7 +59,24 @@ def register(conn: sqlite3.Connection, remembered: Remembered | None = None) -> 
         (image_similarity, (3,)),
     ):
         for count in counts:
-            conn.create_function(function.__name__, count, _guarded(conn, function))
+            conn.create_function(function.__name__, count, _guarded(this, function))
+
+
+class _Unheld:
+    """A connection, for its own functions: they must not keep it alive.
+
+    It keeps them, through SQLite, where no garbage collector sees the circle; and nothing
+    can refer to it weakly. A function is called only while its connection is there.
+    """
+
+    def __init__(self, conn: sqlite3.Connection):
+        by_address = sys.implementation.name == "cpython"
+        self._held = None if by_address else conn
+        self._address = id(conn)
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        return self._held or ctypes.cast(self._address, ctypes.py_object).value
 
 
 def _open(conn: sqlite3.Connection, table):
@@ -85,7 +105,7 @@ def _encoder() -> json.JSONEncoder:
     return json.JSONEncoder(default=as_text, ensure_ascii=False)
 
 
-def _guarded(conn: sqlite3.Connection, function):
+def _guarded(this: _Unheld, function):
     """SQLite hides what a function says when it fails, so it is said in the log too.
 
     One that a time limit has stopped is no failure: the query itself stops then.
@@ -103,7 +123,7 @@ def _guarded(conn: sqlite3.Connection, function):
         except sqlite3.OperationalError as error:
             if str(error) != "interrupted":
                 raise
-            conn.interrupt()
+            this.connection.interrupt()
             return None
 
     return guarded

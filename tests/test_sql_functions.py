@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sqlite3
 import subprocess
 import sys
+import weakref
 
 import pytest
 import sqlite_utils
@@ -69,6 +71,22 @@ def test_a_key_of_any_language_is_found_in_a_match(shop_copy):
     sql_functions.register(conn)
     rows = ask(conn, "select value ->> 'größe' from json_each(similar_images('products', 1, 3))")
     assert len(rows) == 3 and all(key in range(2, 25) for (key,) in rows)
+
+
+def test_a_connection_with_the_functions_is_not_kept_alive(shop):
+    class Watched(sqlite3.Connection):
+        """One that can be referred to weakly."""
+
+    conn = sqlite3.connect(shop / "shop.db", factory=Watched)
+    sql_functions.register(conn)
+    assert ask(conn, "select image_similarity('products', 1, null)") == [(None,)]
+    # Who has asked is kept open for the next time; nobody else.
+    other = sqlite3.connect(shop / "shop.db", factory=Watched)
+    sql_functions.register(other)
+    alive, gone = weakref.ref(conn), weakref.ref(other)
+    del conn, other
+    gc.collect()
+    assert alive() is not None and gone() is None
 
 
 @pytest.mark.parametrize("key", ["rank", "score", "distance"])
