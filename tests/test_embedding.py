@@ -46,7 +46,7 @@ from datasette_image_search.models.mini_model import MiniModel
 from datasette_image_search.models.torchvision_zoo import ZooModel
 from datasette_image_search.pictures.decoders import Decoders
 from datasette_image_search.sources import fetched
-from datasette_image_search.vector_index import SidecarWriter
+from datasette_image_search.vector_index import Sidecar, SidecarWriter
 from datasette_image_search.vector_index.lock import hold
 
 SMALL = EmbedOptions(model="resnet18")
@@ -117,6 +117,62 @@ def test_many_rows_of_one_picture_leave_the_order_as_it_is(shop_copy):
     assert [m.key[0] for m in found.similar_to_row((1,), 3, "id >= 398")][:2] == [398, 399]
     every = [m.key[0] for m in found.similar_to_row((1,), 500)]
     assert len(every) == len(set(every)) == 323 and every[:300] == list(range(100, 400))
+
+
+@pytest.mark.parametrize("where", [None, "category = 'disc'"])
+@pytest.mark.parametrize("key", ["id integer", "id text collate nocase", "id text collate rtrim"])
+def test_from_pictures_to_rows_no_table_is_gone_through(shop_copy, key, where):
+    """Whatever SQLite thinks of the user's own indexes, and of how the key compares."""
+    rows = list(table(shop_copy).rows)
+    db = sqlite_utils.Database(shop_copy / "shop.db")
+    db["products"].drop()
+    db.execute(f"create table products ({key} primary key, name, category, price, picture)")
+    db["products"].insert_all(rows)
+    db.execute("create index by_category on products (category)")
+    db.conn.commit()
+    embed(shop_copy / "shop.db", "products", EmbedOptions(replace=True))
+    found = opened(shop_copy)
+    asked = []
+    found.conn.set_trace_callback(asked.append)
+    matches = found.similar_to_row(found.key_of("1"), 3, where)
+    found.conn.set_trace_callback(None)
+    assert len(matches) == 3
+    (query,) = (sql for sql in asked if "json_each" in sql)
+    plan = [line[3] for line in found.conn.execute(f"explain query plan {query}")]
+    assert not [line for line in plan if "SCAN" in line and "json_each" not in line]
+    assert "image_search_rows" in plan[0] and any("products" in line for line in plan[1:])
+
+
+def test_a_search_among_few_rows_that_are_left_is_narrow(shop_copy, monkeypatch):
+    wanted = []
+    search = Sidecar.search
+    monkeypatch.setattr(
+        Sidecar, "search", lambda self, v, k, *ids: wanted.append(k) or search(self, v, k, *ids)
+    )
+    monkeypatch.setattr("datasette_image_search.collection.search._FILTERED_MOST", 0)
+    monkeypatch.setattr("datasette_image_search.collection.search._SLACK", 0)
+    table(shop_copy).delete_where("id > 4")
+    found = opened(shop_copy)
+    assert sorted(m.key[0] for m in found.similar_to_row((1,), 3)) == [2, 3, 4]
+    assert wanted == [3, 4]  # then among their pictures
+
+
+@pytest.mark.parametrize("type", ["", "blob"])
+def test_a_key_without_a_type_is_found_by_its_text(shop_copy, type):
+    rows = list(table(shop_copy).rows)
+    db = sqlite_utils.Database(shop_copy / "shop.db")
+    db["products"].drop()
+    db.execute(f"create table products (id {type} primary key, name, category, price, picture)")
+    db["products"].insert_all(rows)
+    db["products"].insert({"id": "x", "picture": "pictures/red-disc.png"})
+    db["products"].insert({"id": 0.5, "picture": "pictures/red-disc.png"})
+    db.conn.commit()
+    embed(shop_copy / "shop.db", "products", EmbedOptions(replace=True))
+    found = opened(shop_copy)
+    assert [found.key_of(text) for text in ("7", "x", "0.5")] == [(7,), ("x",), (0.5,)]
+    for text in ("07", "9" * 40, "nan", "inf"):
+        with pytest.raises(NotFound):
+            found.key_of(text)
 
 
 def test_a_row_that_fails_says_why_and_is_tried_again(shop_copy):

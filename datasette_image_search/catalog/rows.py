@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
@@ -41,8 +42,9 @@ class Rows:
         self._table = f"main.{quote(collection.table_name)}"
         self._keys = [schema.key_column(i) for i in range(len(collection.key_columns))]
         self._own_keys = [f"{self._table}.{quote(k)}" for k in collection.key_columns]
-        pairs = zip(self._keys, self._own_keys)
-        self._join = " and ".join(f"{self._rows}.{key} = {own}" for key, own in pairs)
+        # Both ways: the first name's collation counts, and lets SQLite use that one's index.
+        pairs = [(f"{self._rows}.{key}", own) for key, own in zip(self._keys, self._own_keys)]
+        self._join = " and ".join(f"{key} = {own} and {own} = {key}" for key, own in pairs)
         self._match_key = " and ".join(f"{self._rows}.{key} = ?" for key in self._keys)
         # What another collection keeps of a picture is not this one's to show.
         self._thumbnail = "thumbnail" if collection.thumbnails else "null"
@@ -56,6 +58,10 @@ class Rows:
         test = " and ".join(f"{own} = ?" for own in self._own_keys)
         query = f"select {', '.join(self._own_keys)} from {self._table} where {test} limit 1"
         row = self.conn.execute(query, key).fetchone()
+        if row is None:
+            # A column without a type compares text with text, and an address is text.
+            numbers = tuple(map(_as_number, key))
+            row = None if numbers == key else self.conn.execute(query, numbers).fetchone()
         return row and tuple(row)
 
     def picture_of(self, key: tuple) -> tuple[int | None, str | None]:
@@ -77,8 +83,9 @@ class Rows:
         """
         keys = ", ".join(self._own_keys)
         picture = f"{self._rows}.image_search_picture"
+        # From the few pictures to their rows ("cross"), whatever index the user's table has.
         which = (
-            f"from {self._rows} join {self._table} on {self._join} "
+            f"from {self._rows} cross join {self._table} on {self._join} "
             f"where {picture} in (select value from json_each(:image_search_ids)){_and(where)}"
         )
         values = {
@@ -267,6 +274,17 @@ class Rows:
         raise damaged(
             self.conn, f"a row of {table!r} has {name}", value, f": {again} makes it anew"
         )
+
+
+def _as_number(value):
+    """The number that a text stands for, if SQLite knows it, or ``value`` itself."""
+    if isinstance(value, str):
+        for kind in (int, float):
+            with suppress(ValueError):
+                number = kind(value)
+                if str(number) == value and abs(number) < 2**63:
+                    return number
+    return value
 
 
 def as_read(column: str) -> str:

@@ -22,7 +22,7 @@ MAX_K = 10_000
 # Asked beyond k at once: the row itself, rows that have gone, rows a filter drops.
 _SLACK = 6
 _FILTERED = 3  # times as many are asked for under a filter, at first, and
-_FILTERED_MOST = 4096  # at most before the filter itself is asked which rows it leaves
+_FILTERED_MOST = 4096  # at most before it is asked which rows there are
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class Collection:
         k = check_k(k)
         queries = np.asarray(vector, np.float32)[None]
         wanted = (k + _SLACK) * (1 if where is None else _FILTERED)
-        while where is None or wanted <= max(_FILTERED_MOST, _FILTERED * (k + _SLACK)):
+        while wanted <= max(_FILTERED_MOST, _FILTERED * (k + _SLACK)):
             neighbours = self.index.search(queries, wanted)[0]
             matches = self._rows_of(neighbours, k, where, parameters, without)
             if len(matches) >= k or len(neighbours.ids) < wanted:
@@ -160,7 +160,7 @@ class Collection:
             # Many rows have gone since the last embed, or a filter leaves few. As many as
             # would do if the farther ones fit it as often, and half as many again.
             wanted = max(4 * wanted, int(1.5 * wanted * k / max(len(matches), 0.5)))
-        # A narrow filter: search among its pictures alone, one more for the row itself.
+        # Few rows fit, or are left: search among their pictures alone, one more for the row itself.
         allowed = self.rows.picture_ids(where, parameters)
         neighbours = self.index.search(queries, k + 1, allowed)[0]
         return self._rows_of(neighbours, k, where, parameters, without)[:k]
