@@ -160,9 +160,11 @@ class _Embedding:
 
     def _is_known(self, id: int, digest: str) -> bool:
         """Are both the vector of a picture there and what the catalog keeps of it?"""
+        if not self.index.contains([id])[0]:
+            return False
         with self._looking_lock:
             shown = RowsWriter(self._looking, self.record).shows(id, digest)
-        return self._is_complete(shown) and bool(self.index.contains([id])[0])
+        return self._is_complete(shown)
 
     def _is_complete(self, shown: int | None) -> bool:
         """Has the catalog all that is wanted of a picture? ``shown`` as in Candidate."""
