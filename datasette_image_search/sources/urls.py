@@ -166,6 +166,8 @@ class _URL:
         try:
             parts = urlsplit(value.strip())
             host = parts.hostname or ""
+            if "[" in parts.netloc:  # early Pythons take anything there
+                ipaddress.IPv6Address(host)
             if not host.isascii():
                 host = host.encode("idna").decode()
             secure = parts.scheme == "https"
