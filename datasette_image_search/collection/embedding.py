@@ -243,7 +243,8 @@ class _Embedding:
 
     def _embed(self, batch: list[Read]) -> None:
         """In a thread of the network's: what it has made is on disk before it goes on."""
-        vectors = self._network().embed(np.stack([read.prepared.pixels for read in batch]))
+        pixels, record = np.stack([read.prepared.pixels for read in batch]), self.record
+        vectors = models.vectors(self._network(), pixels, record.model, record.dimensions)
         self.index.add(np.array([read.picture for read in batch], np.int64), vectors)
         # Not in the main thread, which Ctrl-C interrupts wherever it is.
         self.index.save_if_due()

@@ -213,11 +213,15 @@ class SidecarWriter(Sidecar):
         self._process_lock.release()
 
     def add(self, ids: np.ndarray, vectors: np.ndarray) -> None:
-        """Add vectors (n × d) under new ids; durable when this returns."""
-        vectors = np.ascontiguousarray(vectors, np.float32)
+        """Add vectors (n × d) under new ids; durable when this returns.
+
+        Raises :class:`SidecarError`, and adds none, where one of them is no such vector.
+        """
+        ids, vectors = np.asarray(ids, np.int64), np.ascontiguousarray(vectors, np.float32)
+        self.identity.refuse_unfit(vectors, len(ids), self.path.name)
         if self.identity.metric == "cosine":
             vectors = normalised(vectors)
-        self._append(journal.encode_add(np.asarray(ids, np.int64), vectors))
+        self._append(journal.encode_add(ids, vectors))
 
     def remove(self, ids: np.ndarray) -> None:
         """Forget the vectors of ``ids``; durable when this returns."""
