@@ -8,10 +8,18 @@ from contextlib import closing
 
 import numpy as np
 import pytest
+import sqlite_utils
 from conftest import kill_in_mid_commit
 
 from datasette_image_search import catalog
-from datasette_image_search.collection import Collection, embed, forget, rebuild_index, verify
+from datasette_image_search.collection import (
+    Collection,
+    EmbedOptions,
+    embed,
+    forget,
+    rebuild_index,
+    verify,
+)
 from datasette_image_search.collection.choosing import own_sidecar
 from datasette_image_search.collection.search import identity_of
 from datasette_image_search.errors import Busy, CatalogError
@@ -117,3 +125,35 @@ def test_what_only_begins_as_a_database_names_none(shop_copy):
     assert catalog.sidecars_of_others(shop_copy / "shop.db") == set()
     sqlite3.connect(shop_copy / "other.db").execute("create table t (x)")
     assert catalog.sidecars_of_others(shop_copy / "shop.db") == set()
+
+
+def test_two_collections_of_a_database_do_not_share_a_sidecar(shop_copy, torch_home):
+    database, other = shop_copy / "shop.db", shop_copy / "shop.sqlite"
+    shutil.copy(database, other)
+    embed(other, "products", EmbedOptions(replace=True))  # shop.products.faiss is the original's
+    tables = sqlite_utils.Database(other)
+    rows = list(tables["products"].rows)[:3]
+    tables["few"].insert_all(rows, pk="id")
+    embed(other, "few", EmbedOptions(model="resnet18", collection="sqlite.products"))
+    with closing(catalog.connect(other)) as conn:
+        found = {record.name: record.sidecar for record in catalog.collections(conn)}
+        assert found == {
+            "products": "shop.sqlite.products.faiss",
+            "sqlite.products": "shop.sqlite.sqlite.products.faiss",
+        }
+        assert len(Collection.open(conn, "products").index) == 24
+    embed(other, "sqlite.products", EmbedOptions(replace=True))  # its own is not in its way
+    assert sorted(file.name for file in shop_copy.glob("*.faiss")) == [
+        "shop.products.faiss",
+        *sorted(found.values()),
+    ]
+
+
+def test_sidecars_names_are_told_apart_by_more_than_case(shop_copy, torch_home):
+    """Two files here are one on macOS and Windows."""
+    if (shop_copy / "SHOP.DB").exists():
+        pytest.skip("this file system takes them for one already")
+    shutil.copy(shop_copy / "shop.db", shop_copy / "Shop.db")
+    embed(shop_copy / "Shop.db", "products")
+    with closing(catalog.connect(shop_copy / "Shop.db")) as conn:
+        assert catalog.require(conn, "products").sidecar == "Shop.db.products.faiss"

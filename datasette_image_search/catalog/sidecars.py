@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from itertools import chain, count
@@ -11,17 +12,17 @@ from urllib.parse import quote as percent_encoded
 
 from ..errors import CatalogError, NotFound
 from . import schema
-from .collections import SIDECAR
+from .collections import SIDECAR, collections
 from .connection import connect, plainly
 
 _HEADER = b"SQLite format 3\0"
 
 
-def free_sidecar_name(database: Path, collection: str) -> str:
+def free_sidecar_name(conn: sqlite3.Connection, database: Path, collection: str) -> str:
     """``shop.db`` and ``products`` → ``shop.products.faiss``, for any collection's name.
 
-    Where another database of the folder has that, ``shop.db.products.faiss``, or with a
-    number; a file that none names is a leftover.
+    Where another database of the folder, or another collection of this one, has that,
+    ``shop.db.products.faiss``, or with a number; a file that none names is a leftover.
     """
     if len(_sidecar_name(database.stem, collection).encode()) > 200:
         raise CatalogError(
@@ -29,9 +30,12 @@ def free_sidecar_name(database: Path, collection: str) -> str:
             "give it a shorter one with --collection."
         )
     taken = sidecars_of_others(database)
+    taken |= {one.sidecar for one in collections(conn) if not one.is_called(collection)}
+    # For macOS and Windows, where they may be moved to, two of these are one file.
+    taken = {name.casefold() for name in taken}
     owners = chain((database.stem, database.name), (f"{database.name}-{n}" for n in count(2)))
     names = (_sidecar_name(owner, collection) for owner in owners)
-    return next(name for name in names if name not in taken)
+    return next(name for name in names if name.casefold() not in taken)
 
 
 def _sidecar_name(owner: str, collection: str) -> str:

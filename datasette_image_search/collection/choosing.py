@@ -76,7 +76,7 @@ def _made(
     name = options.collection or table.name
     _refuse_name_of_a_table(conn, name, table)
     if old is None or is_shared(database, old):
-        sidecar, discarded = catalog.free_sidecar_name(database, name), nullcontext()
+        sidecar, discarded = catalog.free_sidecar_name(conn, database, name), nullcontext()
     else:
         sidecar, discarded = old.sidecar, discarding(old.sidecar_path(conn))
     made = CollectionRecord(
@@ -153,12 +153,12 @@ def own_sidecar(conn, database: Path, record: CollectionRecord) -> CollectionRec
     """A copied database names the original's sidecar; writing, it takes a copy of that too."""
     if not is_shared(database, record):
         return record
-    name = catalog.free_sidecar_name(database, record.name)
+    name = catalog.free_sidecar_name(conn, database, record.name)
     shared = record.sidecar_path(conn)
     with copying(shared, shared.with_name(name)) as copy:
         # Until now another embed may have had the lock, and the name.
         now = next((one for one in catalog.collections(conn) if one.id == record.id), None)
-        if now is None or catalog.free_sidecar_name(database, record.name) != name:
+        if now is None or catalog.free_sidecar_name(conn, database, record.name) != name:
             raise changed_meanwhile(record.name)
         if now.sidecar != record.sidecar:
             return now
