@@ -26,6 +26,7 @@ from datasette_image_search.collection import (
     Progress,
     embed,
     embedding,
+    indexing,
     load,
     rebuild_index,
     repair,
@@ -578,6 +579,33 @@ def test_a_rebuilt_database_reuses_the_vectors_of_its_sidecar(shop_copy):
     sqlite_utils.Database(shop_copy / "shop.db")["products"].insert_all(rows, pk="id")
     assert counts(embed(shop_copy / "shop.db", "products", SMALL)) == (0, 24, 0, 0)
     assert opened(shop_copy).rows.thumbnail_of((1,))
+
+
+def test_index_does_not_hide_that_a_sidecar_is_lost(shop_copy):
+    sidecar = shop_copy / "shop.products.faiss"
+    sidecar.rename(shop_copy / "elsewhere")
+    for kind in ("exact", "ivf", "auto"):
+        with pytest.raises(
+            SidecarMissing, match=r"shop\.products\.faiss is missing .* put it back"
+        ):
+            rebuild_index(shop_copy / "shop.db", "products", kind)
+    assert not sidecar.exists()
+    (shop_copy / "elsewhere").rename(sidecar)
+    assert rebuild_index(shop_copy / "shop.db", "products", "ivf") == ("ivf", 24)
+
+
+def test_index_of_a_collection_that_is_replaced_before_the_lock_is_had(shop_copy, monkeypatch):
+    database, own_sidecar = shop_copy / "shop.db", indexing.own_sidecar
+
+    def meanwhile(*arguments):
+        chosen = own_sidecar(*arguments)
+        collection.forget(database, "products")
+        return chosen
+
+    monkeypatch.setattr(indexing, "own_sidecar", meanwhile)
+    with pytest.raises(Busy, match="another program has just changed the collection 'products'"):
+        rebuild_index(database, "products", "ivf")
+    assert not (shop_copy / "shop.products.faiss").exists()
 
 
 def test_what_a_copied_database_is_told_leaves_the_originals_sidecar(shop_copy):

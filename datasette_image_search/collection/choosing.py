@@ -11,6 +11,7 @@ from ..catalog import CollectionRecord, Rows, Table
 from ..errors import Busy, NotFound, UsageError
 from ..vector_index import METRICS, choose, copying, discarding
 from .query_pictures import weights_argument
+from .search import identity_of
 
 _COLUMN_NAMES = ("picture", "image", "photo", "path", "file", "filename", "img", "url", "image_url")
 
@@ -115,6 +116,14 @@ def folder_missing(root: Path) -> NotFound:
 
 def changed_meanwhile(name: str) -> Busy:
     return Busy(f"another program has just changed the collection {name!r}: run this again.")
+
+
+def is_there(conn, record: CollectionRecord) -> bool:
+    """Is it still the collection that was chosen? Nobody had its sidecar's lock until now."""
+    return any(
+        known.id == record.id and identity_of(known) == identity_of(record)
+        for known in catalog.collections(conn)
+    )
 
 
 def _as_before(conn, record: CollectionRecord, options: EmbedOptions) -> EmbedOptions:

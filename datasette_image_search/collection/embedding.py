@@ -17,7 +17,7 @@ from ..catalog import Candidate, CollectionRecord, Outcome, Picture, RowsWriter
 from ..errors import SourceError
 from ..sources import Sources, fetched, is_path
 from ..vector_index import SidecarWriter, mend
-from .choosing import EmbedOptions, changed_meanwhile, collection_for, folder_missing
+from .choosing import EmbedOptions, changed_meanwhile, collection_for, folder_missing, is_there
 from .progress import Progress
 from .reading import Read, Reader
 from .search import identity_of
@@ -76,24 +76,16 @@ def embed(
             folder = _folder(conn, record)
             where = f"; files are looked for in {folder}" if folder else ""
             progress.tell(f"{record.table_name}.{record.column_name} with {record.model}{where}.")
-            if RowsWriter(conn, record).is_empty() and _is_there(conn, record):
+            if RowsWriter(conn, record).is_empty() and is_there(conn, record):
                 mend(path, identity)  # what lies there may be left of another collection
             with SidecarWriter(path, identity, record.index_kind) as index:
-                if not _is_there(conn, record):
+                if not is_there(conn, record):
                     raise changed_meanwhile(record.name)
                 work = _Embedding(conn, record, model, weights, index, options, progress)
                 work.summary.folder, work.summary.column = folder, record.column_name
                 return work.run()
     finally:
         conn.close()
-
-
-def _is_there(conn, record: CollectionRecord) -> bool:
-    """Is it still the collection that was chosen? Nobody had its lock until now."""
-    return any(
-        known.id == record.id and identity_of(known) == identity_of(record)
-        for known in catalog.collections(conn)
-    )
 
 
 def _folder(conn, record: CollectionRecord) -> Path | None:

@@ -32,11 +32,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import SidecarDamaged, SidecarError, SidecarMismatch, SidecarMissing
+from ..errors import SidecarDamaged, SidecarError, SidecarMismatch
 from . import engine
 from .base import Base, StoredVectors, fill
 from .builders import Earlier, Reader, builder
-from .files import cannot_read, replacing
+from .files import cannot_read, missing, replacing
 from .identity import Identity
 
 FORMAT = 2
@@ -228,10 +228,7 @@ def read(path: Path, identity: Identity, *, thorough: bool = False) -> Base:
         try:
             file = open(path, "rb")
         except FileNotFoundError:
-            raise SidecarMissing(
-                f"{path.name} is missing beside the database: put it back, or run "
-                "'datasette image-search embed' on the collection again."
-            ) from None
+            raise missing(path) from None
         except OSError as error:
             raise cannot_read(path, error) from error
         with file:

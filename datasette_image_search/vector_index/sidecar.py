@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import SidecarError, SidecarMissing
 from . import base_file, engine, journal
 from .base import Base
-from .files import cannot_read, journal_path, unlink_partials
+from .files import cannot_read, journal_path, missing, unlink_partials
 from .identity import Identity
 from .lock import hold
 from .snapshot import Neighbours, Snapshot, normalised
@@ -49,10 +49,7 @@ class Sidecar:
         with self._lock:
             while (seen := self._stamps()) != self._seen:
                 if not any(seen):
-                    raise SidecarMissing(
-                        f"{self.path.name} is missing beside the database: put it back, "
-                        "or run 'datasette image-search embed' on the collection again."
-                    )
+                    raise missing(self.path)
                 self._read(seen)
                 if _stamp(self._files[0]) == seen[0]:
                     break  # else the journal read may be that of another base
@@ -201,6 +198,11 @@ class SidecarWriter(Sidecar):
         if self._journal is None and any(self._stamps()):
             super().refresh()
         return self._snapshot
+
+    def require_files(self) -> None:
+        """Raise :class:`SidecarMissing` where there is nothing yet to go on with."""
+        if not any(self._stamps()):
+            raise missing(self.path)
 
     def __enter__(self) -> SidecarWriter:
         return self
