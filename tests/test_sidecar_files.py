@@ -165,6 +165,23 @@ def test_a_whole_write_looks_at_the_file_that_it_has_open(path):
     assert sorted(Sidecar(path, identity()).ids()) == sorted(IDS)
 
 
+def test_a_journal_that_a_kill_left_beside_its_whole_write_goes_with_the_next_embed(path):
+    with SidecarWriter(path, identity()) as writer:
+        writer.add(IDS[:60], DATA[:60])
+        journal = journal_of(path).read_bytes()
+        writer.save()
+    journal_of(path).write_bytes(journal)
+    reader = Sidecar(path, identity())
+    with SidecarWriter(path, identity()) as writer:
+        writer.finish()
+        assert not journal_of(path).exists()
+        assert sorted(reader.ids()) == sorted(IDS[:60])
+        writer.add(IDS[60:61], DATA[60:61])
+        writer.finish()  # of the base and not in it: this one stays
+    assert journal_of(path).exists()
+    assert sorted(reader.ids()) == sorted(IDS[:61]) == sorted(Sidecar(path, identity()).ids())
+
+
 # -- a copy -------------------------------------------------------------------------------
 
 

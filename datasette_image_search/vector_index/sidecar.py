@@ -251,6 +251,9 @@ class SidecarWriter(Sidecar):
         another = self._kind not in ("auto", self.kind)
         if self._snapshot.base is None or another or (changed and not small):
             self.save()
+        elif not changed and self._tail.end:
+            # All that it says is in the base: a kill came between a whole write and its end.
+            self._begin_anew(self._snapshot.base)
 
     def save(self, kind: str | None = None, *, learn: bool = False) -> None:
         """Write everything into a new file and put it in the old one's place.
@@ -279,8 +282,12 @@ class SidecarWriter(Sidecar):
                 self.identity,
                 earlier,
             )
+            self._begin_anew(base_file.read(self.path, self.identity))
+
+    def _begin_anew(self, base: Base) -> None:
+        """Without a journal, which says nothing that is not in ``base``."""
+        with self._lock:
             self._journal.clear()
-            base = base_file.read(self.path, self.identity)
             self._replay(Tail(base, self.identity.dimensions), [])
 
 
