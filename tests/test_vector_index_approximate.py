@@ -202,6 +202,52 @@ def test_it_learns_anew_where_the_lists_before_are_not_whole(path):
     assert [one.ids[0] for one in found] == IDS.tolist()
 
 
+@pytest.mark.parametrize("where", ["journal", "journal beside ivf", "ivf", "grown ivf", "exact"])
+def test_vectors_of_length_zero_are_as_far_as_their_cosine_says(path, where):
+    """By distance they would be nearer than all whose cosine is less than 0.5."""
+    random_numbers = np.random.default_rng(3)
+    layer = random_numbers.normal(size=(40, WIDE))
+    data, queries, more = (
+        (random_numbers.normal(size=(count, 40)) @ layer).astype(np.float32)
+        for count in (500, 5, 100)
+    )
+    data[::2] = 0
+    data[::4] *= -1
+    ids, kind = IDS[:500], "exact" if where == "exact" else "ivf"
+    with SidecarWriter(path, identity(), kind) as index:
+        if "beside" in where:
+            index.add(IDS[500:600], more)
+            index.save()
+            index.remove(IDS[500:600])
+        first = 300 if where == "grown ivf" else 500
+        for part in (slice(0, first), slice(first, 500)):
+            index.add(ids[part], data[part])
+            if "journal" not in where:
+                index.save()
+        index.remove(ids[:20])
+    lengths = np.maximum(np.linalg.norm(data, axis=1), 1e-9)
+    cosine = queries @ data.T / np.linalg.norm(queries, axis=1)[:, None] / lengths
+    left = np.arange(20, 500)
+    for among in (left, left[left % 3 > 0], left[left % 2 == 0], left[:50]):
+        allowed = None if among is left else np.sort(ids[among])
+        for k in (10, 350):
+            found = Sidecar(path, identity()).search(queries, k, allowed)
+            for one, cosines in zip(found, cosine):
+                best = -np.sort(-cosines[among])[:k]
+                assert np.allclose(one.scores, best, atol=1e-3)
+                assert len(set(one.ids.tolist())) == len(best)
+
+
+def test_a_collection_of_nothing_but_vectors_of_length_zero(path):
+    with SidecarWriter(path, identity(), "ivf") as index:
+        index.add(IDS[:300], np.zeros((300, WIDE)))
+        index.save()
+        assert index.search(QUERIES[:1], K)[0].scores.tolist() == [0] * K
+        assert len(index.search(QUERIES[:1], K, IDS[:200])[0].ids) == K
+        index.remove(IDS[:295])
+        assert len(index.search(QUERIES[:1], K)[0].ids) == 5
+
+
 def test_conversion_keeps_half_precision_and_loses_it_once(path):
     index = written(path, "l2", "exact")
     assert index.kind == "exact" and np.array_equal(index.vectors(IDS), DATA)

@@ -37,8 +37,8 @@ class Sidecar:
         self.identity = identity
         self._files = (str(self.path), str(journal_path(self.path)))
         self._lock = threading.RLock()  # held while files are looked at, not while searching
-        self._tail = Tail(None, identity.dimensions)
-        self._snapshot = self._tail.snapshot(identity.metric)
+        self._tail = Tail(None, identity)
+        self._snapshot = self._tail.snapshot()
         self._seen: tuple = ()
         self.refresh()
 
@@ -66,7 +66,7 @@ class Sidecar:
         if not (same_base and self._read_on()):
             records = list(self._records())
             base = self._snapshot.base if same_base else self._read_base(seen[0])
-            self._replay(Tail(base, self.identity.dimensions), records)
+            self._replay(Tail(base, self.identity), records)
         self._seen = seen
 
     def _read_on(self) -> bool:
@@ -100,7 +100,7 @@ class Sidecar:
         for record in records:
             tail.apply(record)
         self._tail = tail
-        self._snapshot = tail.snapshot(self.identity.metric)
+        self._snapshot = tail.snapshot()
 
     # -- asking ---------------------------------------------------------------
 
@@ -288,7 +288,7 @@ class SidecarWriter(Sidecar):
         """Without a journal, which says nothing that is not in ``base``."""
         with self._lock:
             self._journal.clear()
-            self._replay(Tail(base, self.identity.dimensions), [])
+            self._replay(Tail(base, self.identity), [])
 
 
 def _stamp(path: str) -> tuple | None:
