@@ -126,6 +126,7 @@ class _Embedding:
     def run(self) -> Summary:
         self._forget_gone()
         self.progress.start(self.rows.count_candidates())
+        self._leave_unreadable()
         geometry = pictures.Geometry(self.model.input_size, self.record.resize)
         reader = Reader(
             self.sources,
@@ -184,6 +185,11 @@ class _Embedding:
                 changed.append(row if known else replace(row, fingerprint=None))
         self.progress.advance(len(page) - len(changed))
         return changed
+
+    def _leave_unreadable(self) -> None:
+        with catalog.transaction(self.conn):
+            self.summary.failed = self.rows.record_unreadable()
+        self.progress.advance(self.summary.failed)
 
     def _check_root(self, page: list[Candidate]) -> None:
         # A folder that is not mounted is one mistake, not one for each row.
