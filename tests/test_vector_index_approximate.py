@@ -50,6 +50,12 @@ def path(tmp_path):
     return tmp_path / "shop.products.faiss"
 
 
+@pytest.fixture(params=[0, base_file.HELD], ids=["mapped", "held"])
+def mapped_or_held(request, monkeypatch):
+    """As a large file is, and a small one."""
+    monkeypatch.setattr(base_file, "HELD", request.param)
+
+
 @cache
 def content(metric: str, kind: str) -> bytes:
     with TemporaryDirectory() as folder:
@@ -82,6 +88,7 @@ def recall(found, metric: str, kept=None) -> float:
     return sum(hits) / K / len(QUERIES)
 
 
+@pytest.mark.usefixtures("mapped_or_held")
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
 def test_it_finds_nearly_all_and_says_true_scores(path, metric):
     found = written(path, metric).search(QUERIES, K)
@@ -147,6 +154,7 @@ def learnt_from(path) -> int:
     return base_file.read(path, identity()).learnt_from
 
 
+@pytest.mark.usefixtures("mapped_or_held")
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
 def test_growing_it_goes_on_with_what_it_has_learnt(path, metric):
     first, stored = COUNT * 3 // 5, normalised(DATA) if metric == "cosine" else DATA
@@ -353,6 +361,7 @@ def test_no_flipped_bit_goes_unnoticed(path):
 def test_of_a_large_file_what_faiss_believes_is_checked(path, kind, monkeypatch):
     written(path, kind=kind)
     monkeypatch.setattr(base_file, "CHECKED_WHEN_OPENED", 0)
+    monkeypatch.setattr(base_file, "HELD", 0)
     with open(path, "rb") as file:
         always = base_file.read_footer(path, file)["always"]
     for start, length, _ in always:
@@ -372,6 +381,7 @@ def test_of_a_large_file_what_faiss_believes_is_checked(path, kind, monkeypatch)
         base_file.read(path, identity(), thorough=True)
 
 
+@pytest.mark.usefixtures("mapped_or_held")
 def test_threads_search_while_a_writer_writes(path):
     """A vector finds itself first from the moment it has been added, and is never lost."""
     index = written(path)

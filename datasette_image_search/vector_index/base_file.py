@@ -44,6 +44,8 @@ MAGIC = b"dsimgsr1"
 # A checksum each: small, so that little is lost with a damaged one, but at most so many.
 SMALLEST_BLOCK, MOST_BLOCKS = 64 * 2**10, 4096
 CHECKED_WHEN_OPENED = 100 * 10**6  # bytes; of larger files verify checks every block
+# A smaller one is held in memory, not mapped: who copies over a mapped file kills its readers.
+HELD = 16 * 10**6
 AT_ONCE = 8192  # vectors in memory while a file is written
 _READ_AT_ONCE = 4 * 2**20  # bytes
 _TAIL = struct.Struct("<II8s")
@@ -253,7 +255,7 @@ def read(path: Path, identity: Identity, *, thorough: bool = False) -> Base:
             else:
                 _check_trusted(path, file.fileno(), footer)
             try:
-                index = engine.open_index(path, footer["kind"])
+                index = engine.open_index(path, footer["kind"], held=size < HELD)
                 replaced = not os.path.samestat(os.stat(path), os.fstat(file.fileno()))
             except (RuntimeError, FileNotFoundError):
                 if not path.exists():
@@ -272,7 +274,7 @@ def _base(path: Path, file, footer: dict, index, identity: Identity, size: int) 
             f"FAISS finds {index.count} vectors of {index.dimensions} dimensions where "
             f"{count} of {dimensions} were written",
         )
-    ids, order = _tables(file, footer["tables_at"], count)
+    ids, order = _tables(file, footer["tables_at"], count, held=size < HELD)
     vectors = stored_vectors(file, footer, dimensions)
     return Base(index, vectors, ids, order, identity, size, footer)
 
@@ -282,9 +284,11 @@ def stored_vectors(file, footer: dict, dimensions: int) -> StoredVectors:
     return StoredVectors(file.fileno(), footer["vectors_at"], dimensions, stored, footer["scale"])
 
 
-def _tables(file, offset: int, count: int) -> np.ndarray:
-    if count == 0:
-        return np.empty((2, 0), np.int64)
+def _tables(file, offset: int, count: int, *, held: bool) -> np.ndarray:
+    if held or count == 0:
+        tables = np.empty((2, count), "<i8")
+        fill(memoryview(tables.reshape(-1).view(np.uint8)), file.fileno(), offset)
+        return tables
     # A plain array: indexing one of numpy.memmap takes several times as long.
     return np.asarray(np.memmap(file, "<i8", "r", offset, (2, count)))
 
