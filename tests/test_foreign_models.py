@@ -9,7 +9,7 @@ from conftest import build_shop
 from datasette_image_search import catalog
 from datasette_image_search.collection import Collection, EmbedOptions, embed, repair, verify
 from datasette_image_search.collection.query_pictures import picture_vector
-from datasette_image_search.errors import ModelError
+from datasette_image_search.errors import ModelError, UsageError
 from datasette_image_search.models import Weights
 
 
@@ -74,3 +74,15 @@ def test_what_is_no_vector_is_refused_and_nothing_lost(tmp_path, how):
         # A network that is loaded is kept, by its device.
         picture_vector(picture, found.record, shop, [Foreign(spoil)], how)
     conn.close()
+
+
+def test_a_model_that_promises_another_width_than_before(tmp_path):
+    database = build_shop(tmp_path / "shop") / "shop.db"
+    promised = Foreign()
+    promised.dimensions = 10
+    with pytest.raises(ModelError, match="gives 8 × 9 numbers where 8 × 10 were promised"):
+        embed(database, "products", EmbedOptions(model="foreign"), extra_models=[promised])
+    with pytest.raises(UsageError, match="has vectors of 10 .* makes 9 now: give --replace"):
+        embed(database, "products", extra_models=[Foreign()])
+    again = EmbedOptions(replace=True)
+    assert embed(database, "products", again, extra_models=[Foreign()]).embedded == 24

@@ -205,6 +205,12 @@ def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, 
                 "or give --replace to embed everything anew."
             )
     model = models.get(record.model, extra)
+    if model.dimensions != record.dimensions:
+        raise UsageError(
+            f"the collection {record.name!r} has vectors of {record.dimensions} numbers, but the "
+            f"model {model.id!r} makes {model.dimensions} now: give --replace to embed everything "
+            "anew, or make another collection with --collection NAME."
+        )
     folder = Path(catalog.database_path(conn)).parent
     name = options.weights or weights_argument(record.weights_name, folder)
     weights = model.find_weights(name, progress=True)
