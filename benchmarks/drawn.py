@@ -106,7 +106,7 @@ def shop(database: Path, count: int, model: str = "resnet50", *, thumbnails: boo
             dimensions=entry.dimensions,
             metric="cosine",
             index_kind="auto",
-            sidecar=catalog.free_sidecar_name(database, "products"),
+            sidecar=catalog.free_sidecar_name(conn, database, "products"),
             finished="2026-01-01T00:00:00+00:00",
         )
         record = catalog.insert(conn, record, catalog.Table.read(conn, "products"))

@@ -26,6 +26,7 @@ from datasette_image_search.collection import (
     Progress,
     embed,
     embedding,
+    indexing,
     load,
     rebuild_index,
     repair,
@@ -636,6 +637,33 @@ def test_a_rebuilt_database_reuses_the_vectors_of_its_sidecar(shop_copy):
     assert opened(shop_copy).rows.thumbnail_of((1,))
 
 
+def test_index_does_not_hide_that_a_sidecar_is_lost(shop_copy):
+    sidecar = shop_copy / "shop.products.faiss"
+    sidecar.rename(shop_copy / "elsewhere")
+    for kind in ("exact", "ivf", "auto"):
+        with pytest.raises(
+            SidecarMissing, match=r"shop\.products\.faiss is missing .* put it back"
+        ):
+            rebuild_index(shop_copy / "shop.db", "products", kind)
+    assert not sidecar.exists()
+    (shop_copy / "elsewhere").rename(sidecar)
+    assert rebuild_index(shop_copy / "shop.db", "products", "ivf") == ("ivf", 24)
+
+
+def test_index_of_a_collection_that_is_replaced_before_the_lock_is_had(shop_copy, monkeypatch):
+    database, own_sidecar = shop_copy / "shop.db", indexing.own_sidecar
+
+    def meanwhile(*arguments):
+        chosen = own_sidecar(*arguments)
+        collection.forget(database, "products")
+        return chosen
+
+    monkeypatch.setattr(indexing, "own_sidecar", meanwhile)
+    with pytest.raises(Busy, match="another program has just changed the collection 'products'"):
+        rebuild_index(database, "products", "ivf")
+    assert not (shop_copy / "shop.products.faiss").exists()
+
+
 def test_what_a_copied_database_is_told_leaves_the_originals_sidecar(shop_copy):
     database, other = shop_copy / "shop.db", shop_copy / "copy.db"
     shutil.copy(database, other)
@@ -702,6 +730,42 @@ def test_rows_with_a_null_key_are_left_alone(shop, tmp_path):
     conn.executemany("insert into things values (?, ?)", zip((None, "a", "b"), files))
     conn.commit()
     options = EmbedOptions(model="resnet18", root=shop)
+    assert counts(embed(tmp_path / "shop.db", "things", options)) == (2, 0, 0, 0)
+
+
+@pytest.mark.parametrize("blob", [False, True])
+@pytest.mark.parametrize("keys", ["sku", "shop, sku"])
+def test_a_key_that_is_no_utf8_fails_alone(shop, tmp_path, monkeypatch, keys, blob):
+    monkeypatch.setattr(catalog.rows_writer, "PAGE", 2)
+    files = sorted((shop / "pictures").iterdir())[:5]
+    values = [file.read_bytes() if blob else str(file) for file in files]
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as conn, conn:
+        conn.execute(f"create table things (shop, sku text, img, primary key ({keys}))")
+        for sku, value in zip((b"a", b"b\xff", b"\xc3\xa9", b"\xff", b"z"), values):
+            conn.execute("insert into things values (7, cast(? as text), ?)", (sku, value))
+    options = EmbedOptions(model="resnet18", root=shop)
+    for embedded in (3, 0):
+        summary = embed(tmp_path / "shop.db", "things", options)
+        assert counts(summary) == (embedded, 0, 0, 2) and summary.unchanged == 3 - embedded
+    (state,) = collection.status(catalog.connect(tmp_path / "shop.db"))
+    assert [key[-1] for key, _ in state.failures] == ["b\ufffd", "\ufffd"]
+    assert "its key is text that is not valid UTF-8" in state.failures[0][1]
+    assert (state.counts["embedded"], state.counts["failed"], state.counts["pending"]) == (3, 2, 0)
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as conn, conn:
+        conn.execute("update things set sku = 'mended' where cast(sku as blob) = x'ff'")
+    assert counts(embed(tmp_path / "shop.db", "things")) == (1, 0, 1, 1)
+    found = opened(tmp_path, "things")
+    key = ("a",) if keys == "sku" else (7, "a")
+    assert [m.key[-1] for m in found.similar_to_row(key, 9) if m.key[-1] == "é"] == ["é"]
+
+
+def test_keys_of_a_utf16_database(shop, tmp_path):
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as conn, conn:
+        conn.execute("pragma encoding = 'UTF-16'")
+        conn.execute("create table things (sku text primary key, img)")
+        for sku, file in zip(("é", "ß"), sorted((shop / "pictures").iterdir())):
+            conn.execute("insert into things values (?, ?)", (sku, file.read_bytes()))
+    options = EmbedOptions(model="resnet18", column="img")
     assert counts(embed(tmp_path / "shop.db", "things", options)) == (2, 0, 0, 0)
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import textwrap
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -163,6 +166,47 @@ def test_a_whole_write_looks_at_the_file_that_it_has_open(path):
         path.unlink()
         writer.save()
     assert sorted(Sidecar(path, identity()).ids()) == sorted(IDS)
+
+
+def test_a_journal_that_a_kill_left_beside_its_whole_write_goes_with_the_next_embed(path):
+    with SidecarWriter(path, identity()) as writer:
+        writer.add(IDS[:60], DATA[:60])
+        journal = journal_of(path).read_bytes()
+        writer.save()
+    journal_of(path).write_bytes(journal)
+    reader = Sidecar(path, identity())
+    with SidecarWriter(path, identity()) as writer:
+        writer.finish()
+        assert not journal_of(path).exists()
+        assert sorted(reader.ids()) == sorted(IDS[:60])
+        writer.add(IDS[60:61], DATA[60:61])
+        writer.finish()  # of the base and not in it: this one stays
+    assert journal_of(path).exists()
+    assert sorted(reader.ids()) == sorted(IDS[:61]) == sorted(Sidecar(path, identity()).ids())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere an open file cannot be cut short")
+@pytest.mark.parametrize("kind", ["exact", "ivf"])
+def test_a_small_file_that_is_written_over_in_place_kills_no_search(path, kind):
+    with SidecarWriter(path, identity(), kind) as writer:
+        writer.add(IDS, DATA)
+        writer.save()
+    code = f"""
+        import os, sys; sys.path.insert(0, {os.path.dirname(__file__)!r})
+        from test_sidecar_files import DATA, Path, Sidecar, SidecarError, identity
+        snapshot = Sidecar(Path({str(path)!r}), identity()).refresh()
+        os.truncate({str(path)!r}, 0)  # as cp begins
+        snapshot.ids_at(snapshot.every_place())
+        try:
+            snapshot.search(DATA[:1], 5)
+        except SidecarError as error:
+            print(error)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "was cut short while it was open" in done.stdout
 
 
 # -- a copy -------------------------------------------------------------------------------

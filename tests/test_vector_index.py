@@ -286,6 +286,44 @@ def test_a_newer_file_is_left_to_the_version_that_wrote_it(path, monkeypatch):
         Sidecar(path, identity())
 
 
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        (np.ones((2, WIDE - 1)), rf"shape \(2, {WIDE}\) here, but was given \(2, {WIDE - 1}\)"),
+        (np.ones((1, WIDE)), rf"but was given \(1, {WIDE}\)"),
+        (np.ones(WIDE), rf"but was given \({WIDE},\)"),
+        (np.full((2, WIDE), np.nan), "not finite"),
+        (np.full((2, WIDE), -np.inf), "not finite"),
+        (np.full((2, WIDE), 1e30), "too large"),
+    ],
+)
+def test_what_is_no_vector_is_refused_before_it_is_durable(path, given, said):
+    ids, data = vectors(10)
+    with SidecarWriter(path, identity()) as index:
+        index.add(ids[:4], data[:4])
+        before = journal_path(path).read_bytes()
+        with pytest.raises(SidecarError, match=rf"{path.name} .*{said}"):
+            index.add(ids[4:6], given)
+        assert journal_path(path).read_bytes() == before
+        index.add(ids[4:], data[4:])
+    assert Sidecar(path, identity()).contains(ids).all()
+
+
+@pytest.mark.parametrize("width", [0, WIDE - 1])
+def test_a_record_of_another_width_is_left_behind(path, width):
+    """Versions before wrote what a network gave, and their repair kept it."""
+    ids, data = vectors(20)
+    with SidecarWriter(path, identity()) as index:
+        index.add(ids[:10], data[:10])
+        index._journal.append(journal.encode_add(ids[10:15], data[10:15, :width]))
+        index._journal.append(journal.encode_add(ids[15:], data[15:]))
+    assert "a record's width" in problems(path, identity())[0]
+    assert "2 whole records were kept" in mend(path, identity())[0]
+    assert problems(path, identity()) == []
+    kept = [*range(10), *range(15, 20)]
+    assert sorted(Sidecar(path, identity()).ids()) == sorted(ids[kept])
+
+
 def test_a_missing_file_is_named(path):
     with pytest.raises(SidecarMissing, match=r"shop\.products\.faiss is missing"):
         Sidecar(path, identity())

@@ -50,6 +50,12 @@ def path(tmp_path):
     return tmp_path / "shop.products.faiss"
 
 
+@pytest.fixture(params=[0, base_file.HELD], ids=["mapped", "held"])
+def mapped_or_held(request, monkeypatch):
+    """As a large file is, and a small one."""
+    monkeypatch.setattr(base_file, "HELD", request.param)
+
+
 @cache
 def content(metric: str, kind: str) -> bytes:
     with TemporaryDirectory() as folder:
@@ -82,6 +88,7 @@ def recall(found, metric: str, kept=None) -> float:
     return sum(hits) / K / len(QUERIES)
 
 
+@pytest.mark.usefixtures("mapped_or_held")
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
 def test_it_finds_nearly_all_and_says_true_scores(path, metric):
     found = written(path, metric).search(QUERIES, K)
@@ -147,6 +154,7 @@ def learnt_from(path) -> int:
     return base_file.read(path, identity()).learnt_from
 
 
+@pytest.mark.usefixtures("mapped_or_held")
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
 def test_growing_it_goes_on_with_what_it_has_learnt(path, metric):
     first, stored = COUNT * 3 // 5, normalised(DATA) if metric == "cosine" else DATA
@@ -200,6 +208,52 @@ def test_it_learns_anew_where_the_lists_before_are_not_whole(path):
     base_file.write(path, IDS, lambda rows: DATA[rows], "ivf", identity("l2"), earlier)
     found = Sidecar(path, identity("l2")).search(DATA, 1)
     assert [one.ids[0] for one in found] == IDS.tolist()
+
+
+@pytest.mark.parametrize("where", ["journal", "journal beside ivf", "ivf", "grown ivf", "exact"])
+def test_vectors_of_length_zero_are_as_far_as_their_cosine_says(path, where):
+    """By distance they would be nearer than all whose cosine is less than 0.5."""
+    random_numbers = np.random.default_rng(3)
+    layer = random_numbers.normal(size=(40, WIDE))
+    data, queries, more = (
+        (random_numbers.normal(size=(count, 40)) @ layer).astype(np.float32)
+        for count in (500, 5, 100)
+    )
+    data[::2] = 0
+    data[::4] *= -1
+    ids, kind = IDS[:500], "exact" if where == "exact" else "ivf"
+    with SidecarWriter(path, identity(), kind) as index:
+        if "beside" in where:
+            index.add(IDS[500:600], more)
+            index.save()
+            index.remove(IDS[500:600])
+        first = 300 if where == "grown ivf" else 500
+        for part in (slice(0, first), slice(first, 500)):
+            index.add(ids[part], data[part])
+            if "journal" not in where:
+                index.save()
+        index.remove(ids[:20])
+    lengths = np.maximum(np.linalg.norm(data, axis=1), 1e-9)
+    cosine = queries @ data.T / np.linalg.norm(queries, axis=1)[:, None] / lengths
+    left = np.arange(20, 500)
+    for among in (left, left[left % 3 > 0], left[left % 2 == 0], left[:50]):
+        allowed = None if among is left else np.sort(ids[among])
+        for k in (10, 350):
+            found = Sidecar(path, identity()).search(queries, k, allowed)
+            for one, cosines in zip(found, cosine):
+                best = -np.sort(-cosines[among])[:k]
+                assert np.allclose(one.scores, best, atol=1e-3)
+                assert len(set(one.ids.tolist())) == len(best)
+
+
+def test_a_collection_of_nothing_but_vectors_of_length_zero(path):
+    with SidecarWriter(path, identity(), "ivf") as index:
+        index.add(IDS[:300], np.zeros((300, WIDE)))
+        index.save()
+        assert index.search(QUERIES[:1], K)[0].scores.tolist() == [0] * K
+        assert len(index.search(QUERIES[:1], K, IDS[:200])[0].ids) == K
+        index.remove(IDS[:295])
+        assert len(index.search(QUERIES[:1], K)[0].ids) == 5
 
 
 def test_conversion_keeps_half_precision_and_loses_it_once(path):
@@ -307,6 +361,7 @@ def test_no_flipped_bit_goes_unnoticed(path):
 def test_of_a_large_file_what_faiss_believes_is_checked(path, kind, monkeypatch):
     written(path, kind=kind)
     monkeypatch.setattr(base_file, "CHECKED_WHEN_OPENED", 0)
+    monkeypatch.setattr(base_file, "HELD", 0)
     with open(path, "rb") as file:
         always = base_file.read_footer(path, file)["always"]
     for start, length, _ in always:
@@ -326,6 +381,7 @@ def test_of_a_large_file_what_faiss_believes_is_checked(path, kind, monkeypatch)
         base_file.read(path, identity(), thorough=True)
 
 
+@pytest.mark.usefixtures("mapped_or_held")
 def test_threads_search_while_a_writer_writes(path):
     """A vector finds itself first from the moment it has been added, and is never lost."""
     index = written(path)

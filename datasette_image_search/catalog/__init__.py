@@ -6,12 +6,10 @@ from .collections import (
     drop,
     find,
     folder_of,
-    free_sidecar_name,
     insert,
     portable,
     remember_folder,
     require,
-    sidecars_of_others,
     update,
 )
 from .connection import (
@@ -32,6 +30,7 @@ from .rows_writer import (
     drop_unused_pictures,
     drop_unwanted_thumbnails,
 )
+from .sidecars import free_sidecar_name, sidecars_of_others
 from .tables import PREFIX, Table, database_name, database_path, quote, table_names
 
 __all__ = [

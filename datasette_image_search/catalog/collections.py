@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, suppress
 from dataclasses import dataclass, fields
-from itertools import chain, count
-from mimetypes import guess_type
 from pathlib import Path
-from urllib.parse import quote as percent_encoded
 
 from ..errors import CatalogError, NotFound
 from ..wording import command_line, shortened
@@ -59,10 +54,10 @@ class CollectionRecord:
         """
         home = database_path(conn)
         plain = "\0" not in self.sidecar and Path(self.sidecar).name == self.sidecar
-        if not home or not plain or not self.sidecar.endswith(_SIDECAR):
+        if not home or not plain or not self.sidecar.endswith(SIDECAR):
             raise CatalogError(
                 f"the catalog in {database_name(conn)} names {self.sidecar!r} as a sidecar, "
-                f"which can be no {_SIDECAR} file beside it."
+                f"which can be no {SIDECAR} file beside it."
             )
         return Path(home).parent / self.sidecar
 
@@ -100,8 +95,7 @@ class CollectionRecord:
             ) from None
 
 
-_SIDECAR = ".faiss"
-_HEADER = b"SQLite format 3\0"
+SIDECAR = ".faiss"
 _NAMES = [field.name for field in fields(CollectionRecord)]
 # SQLite keeps in a column whatever is put there; those that are not named here are text.
 _TYPES = {"id": int, "dimensions": int, "finished": (str, type(None)), "thumbnails": int}
@@ -204,61 +198,6 @@ def drop(conn: sqlite3.Connection, record: CollectionRecord) -> None:
     """Remove a collection and its rows table; the user's table stays as it is."""
     conn.execute("delete from image_search_collections where id = ?", (record.id,))
     conn.execute(f"drop table if exists {schema.rows_table(record.id)}")
-
-
-def free_sidecar_name(database: Path, collection: str) -> str:
-    """``shop.db`` and ``products`` → ``shop.products.faiss``, for any collection's name.
-
-    Where another database of the folder has that, ``shop.db.products.faiss``, or with a
-    number; a file that none names is a leftover.
-    """
-    if len(_sidecar_name(database.stem, collection).encode()) > 200:
-        raise CatalogError(
-            f"the collection's name {collection[:40]!r}… is too long for a file's name: "
-            "give it a shorter one with --collection."
-        )
-    taken = sidecars_of_others(database)
-    owners = chain((database.stem, database.name), (f"{database.name}-{n}" for n in count(2)))
-    names = (_sidecar_name(owner, collection) for owner in owners)
-    return next(name for name in names if name not in taken)
-
-
-def _sidecar_name(owner: str, collection: str) -> str:
-    return f"{owner}.{percent_encoded(collection, safe=' ')}{_SIDECAR}"
-
-
-def sidecars_of_others(database: Path) -> set[str]:
-    """The sidecars that the other databases of the same folder name."""
-    taken = set()
-    for other in _other_databases(database):
-        taken |= _sidecars_named(other)
-    return taken
-
-
-def _other_databases(database: Path) -> Iterator[Path]:
-    """By their first bytes: Datasette serves a database whatever it is called.
-
-    But pictures, of which there may be very many, are told by their names. The database
-    itself is not opened, under any name: closing it would end its connections' locks.
-    """
-    for other in database.resolve().parent.iterdir():
-        if (guess_type(other.name, strict=False)[0] or "").startswith("image/"):
-            continue
-        with suppress(OSError):
-            if other.is_file() and not other.samefile(database):
-                with open(other, "rb") as file:
-                    is_database = file.read(len(_HEADER)) == _HEADER
-                if is_database:
-                    yield other
-
-
-def _sidecars_named(database: Path) -> set[str]:
-    try:
-        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as conn:
-            found = conn.execute("select sidecar from image_search_collections").fetchall()
-            return {name for (name,) in found}
-    except sqlite3.Error:
-        return set()  # no database, or one without a catalog
 
 
 _OF_TABLE = "from image_search_folders where table_name = ? collate nocase"

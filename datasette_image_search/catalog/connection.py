@@ -41,11 +41,21 @@ def connect(path: Path | str, *, write: bool = False) -> sqlite3.Connection:
                 f"a program was killed while it wrote to {path}, and what it left half done can "
                 "be undone only where the file and its folder can be written: open it once there."
             ) from error
-        if not write:
+        if write:
+            conn.create_function("image_search_is_utf8", 1, _is_utf8, deterministic=True)
+        else:
             conn.execute("pragma query_only = on")
             # As Datasette: text that is no UTF-8 is shown as far as it is.
             conn.text_factory = lambda text: text.decode(errors="replace")
     return conn
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def is_interrupted(path: Path | str) -> bool:

@@ -11,6 +11,7 @@ from .rows import Rows, as_read, text
 from .tables import quote
 
 PAGE = 2000
+_UNREADABLE = "its key is text that is not valid UTF-8: nothing can name the row."
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class RowsWriter(Rows):
             "(select thumbnail is not null from image_search_pictures "
             f"where id = {self._rows}.image_search_picture) "
             f"from {self._table} left join {self._rows} on {self._join} "
-            f"where {self._wanted}"
+            f"where {self._wanted} and {self._readable()}"
         )
         end = f" order by {keys} limit {PAGE}"
         width = len(self._keys)
@@ -87,6 +88,32 @@ class RowsWriter(Rows):
                 Candidate(tuple(row[:width]), text(row[width]), *row[width + 1 :]) for row in page
             ]
             page = self.conn.execute(start + after + end, page[-1][:width]).fetchall()
+
+    def record_unreadable(self) -> int:
+        """Record as failed the rows whose key is text that is no UTF-8; how many they are.
+
+        SQLite keeps such text; here it can be neither read nor written, and no page has an
+        address for it.
+        """
+        column = f"{self._table}.{quote(self.collection.column_name)}"
+        return self.conn.execute(
+            f"insert into {self._rows} ({', '.join(self._keys)}, image_search_source, "
+            f"image_search_error) select {', '.join(self._own_keys)}, "
+            f"case typeof({column}) when 'blob' then null else {column} end, ? "
+            f"from {self._table} where {self._wanted} and not ({self._readable()}) "
+            "on conflict do update set image_search_source = excluded.image_search_source, "
+            "image_search_error = excluded.image_search_error",
+            (_UNREADABLE,),
+        ).rowcount
+
+    def _readable(self) -> str:
+        """That the key can be read, as SQL; the writer's connection knows the function."""
+        if self.conn.execute("pragma main.encoding").fetchone()[0] != "UTF-8":
+            return "true"  # SQLite itself makes UTF-8 of it
+        return " and ".join(
+            f"(typeof({own}) != 'text' or image_search_is_utf8(cast({own} as blob)))"
+            for own in self._own_keys
+        )
 
     def _only(self, kind: str, name: str) -> str:
         column = f"{self._rows}.image_search_{name}"

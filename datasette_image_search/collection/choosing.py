@@ -11,6 +11,7 @@ from ..catalog import CollectionRecord, Rows, Table
 from ..errors import Busy, NotFound, UsageError
 from ..vector_index import METRICS, choose, copying, discarding
 from .query_pictures import weights_argument
+from .search import identity_of
 
 _COLUMN_NAMES = ("picture", "image", "photo", "path", "file", "filename", "img", "url", "image_url")
 
@@ -76,7 +77,7 @@ def _made(
     name = options.collection or table.name
     _refuse_name_of_a_table(conn, name, table)
     if old is None or is_shared(database, old):
-        sidecar, discarded = catalog.free_sidecar_name(database, name), nullcontext()
+        sidecar, discarded = catalog.free_sidecar_name(conn, database, name), nullcontext()
     else:
         sidecar, discarded = old.sidecar, discarding(old.sidecar_path(conn))
     made = CollectionRecord(
@@ -117,6 +118,14 @@ def changed_meanwhile(name: str) -> Busy:
     return Busy(f"another program has just changed the collection {name!r}: run this again.")
 
 
+def is_there(conn, record: CollectionRecord) -> bool:
+    """Is it still the collection that was chosen? Nobody had its sidecar's lock until now."""
+    return any(
+        known.id == record.id and identity_of(known) == identity_of(record)
+        for known in catalog.collections(conn)
+    )
+
+
 def _as_before(conn, record: CollectionRecord, options: EmbedOptions) -> EmbedOptions:
     """The options of a collection that is made anew: what is not asked for stays."""
     weights = options.weights
@@ -153,12 +162,12 @@ def own_sidecar(conn, database: Path, record: CollectionRecord) -> CollectionRec
     """A copied database names the original's sidecar; writing, it takes a copy of that too."""
     if not is_shared(database, record):
         return record
-    name = catalog.free_sidecar_name(database, record.name)
+    name = catalog.free_sidecar_name(conn, database, record.name)
     shared = record.sidecar_path(conn)
     with copying(shared, shared.with_name(name)) as copy:
         # Until now another embed may have had the lock, and the name.
         now = next((one for one in catalog.collections(conn) if one.id == record.id), None)
-        if now is None or catalog.free_sidecar_name(database, record.name) != name:
+        if now is None or catalog.free_sidecar_name(conn, database, record.name) != name:
             raise changed_meanwhile(record.name)
         if now.sidecar != record.sidecar:
             return now
@@ -196,6 +205,12 @@ def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, 
                 "or give --replace to embed everything anew."
             )
     model = models.get(record.model, extra)
+    if model.dimensions != record.dimensions:
+        raise UsageError(
+            f"the collection {record.name!r} has vectors of {record.dimensions} numbers, but the "
+            f"model {model.id!r} makes {model.dimensions} now: give --replace to embed everything "
+            "anew, or make another collection with --collection NAME."
+        )
     folder = Path(catalog.database_path(conn)).parent
     name = options.weights or weights_argument(record.weights_name, folder)
     weights = model.find_weights(name, progress=True)

@@ -17,7 +17,7 @@ from ..catalog import Candidate, CollectionRecord, Outcome, Picture, RowsWriter
 from ..errors import SourceError
 from ..sources import Sources, fetched, is_path
 from ..vector_index import SidecarWriter, mend
-from .choosing import EmbedOptions, changed_meanwhile, collection_for, folder_missing
+from .choosing import EmbedOptions, changed_meanwhile, collection_for, folder_missing, is_there
 from .progress import Progress
 from .reading import Read, Reader
 from .search import identity_of
@@ -76,24 +76,16 @@ def embed(
             folder = _folder(conn, record)
             where = f"; files are looked for in {folder}" if folder else ""
             progress.tell(f"{record.table_name}.{record.column_name} with {record.model}{where}.")
-            if RowsWriter(conn, record).is_empty() and _is_there(conn, record):
+            if RowsWriter(conn, record).is_empty() and is_there(conn, record):
                 mend(path, identity)  # what lies there may be left of another collection
             with SidecarWriter(path, identity, record.index_kind) as index:
-                if not _is_there(conn, record):
+                if not is_there(conn, record):
                     raise changed_meanwhile(record.name)
                 work = _Embedding(conn, record, model, weights, index, options, progress)
                 work.summary.folder, work.summary.column = folder, record.column_name
                 return work.run()
     finally:
         conn.close()
-
-
-def _is_there(conn, record: CollectionRecord) -> bool:
-    """Is it still the collection that was chosen? Nobody had its lock until now."""
-    return any(
-        known.id == record.id and identity_of(known) == identity_of(record)
-        for known in catalog.collections(conn)
-    )
 
 
 def _folder(conn, record: CollectionRecord) -> Path | None:
@@ -134,6 +126,7 @@ class _Embedding:
     def run(self) -> Summary:
         self._forget_gone()
         self.progress.start(self.rows.count_candidates())
+        self._leave_unreadable()
         geometry = pictures.Geometry(self.model.input_size, self.record.resize)
         reader = Reader(
             self.sources,
@@ -195,6 +188,11 @@ class _Embedding:
         self.progress.advance(len(page) - len(changed))
         return changed
 
+    def _leave_unreadable(self) -> None:
+        with catalog.transaction(self.conn):
+            self.summary.failed = self.rows.record_unreadable()
+        self.progress.advance(self.summary.failed)
+
     def _check_root(self, page: list[Candidate]) -> None:
         # A folder that is not mounted is one mistake, not one for each row.
         root = self.sources.root
@@ -245,7 +243,8 @@ class _Embedding:
 
     def _embed(self, batch: list[Read]) -> None:
         """In a thread of the network's: what it has made is on disk before it goes on."""
-        vectors = self._network().embed(np.stack([read.prepared.pixels for read in batch]))
+        pixels, record = np.stack([read.prepared.pixels for read in batch]), self.record
+        vectors = models.vectors(self._network(), pixels, record.model, record.dimensions)
         self.index.add(np.array([read.picture for read in batch], np.int64), vectors)
         # Not in the main thread, which Ctrl-C interrupts wherever it is.
         self.index.save_if_due()

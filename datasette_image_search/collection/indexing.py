@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from .. import catalog
+from ..catalog import Rows
 from ..vector_index import SidecarWriter, choose
-from .choosing import own_sidecar
+from .choosing import changed_meanwhile, is_there, own_sidecar
 from .search import identity_of
 
 
@@ -19,6 +20,10 @@ def rebuild_index(database: Path, name: str, kind: str) -> tuple[str, int]:
             record = own_sidecar(conn, Path(database), catalog.require(conn, name))
             path = record.sidecar_path(conn)
             with SidecarWriter(path, identity_of(record), kind) as index:
+                if not is_there(conn, record):
+                    raise changed_meanwhile(record.name)
+                if not Rows(conn, record).is_empty():
+                    index.require_files()  # an empty one would hide that they are lost
                 index.save(learn=True)
                 used, count = index.kind, len(index)
             with catalog.transaction(conn):

@@ -51,7 +51,8 @@ def picture_vector(
                 f"the collection {record.name!r} was made with weights {record.weights[:12]}…, "
                 f"but {weights.path} holds {weights.sha256[:12]}…: put the right file there."
             )
-        return loaded_model(model, weights, device).embed(pixels[None])[0]
+        network = loaded_model(model, weights, device)
+        return models.vectors(network, pixels[None], record.model, record.dimensions)[0]
 
     geometry = pictures.Geometry(model.input_size, record.resize)
     shown: SimpleQueue = SimpleQueue()

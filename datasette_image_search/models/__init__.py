@@ -4,6 +4,7 @@ Nothing here imports torch until a network is built: what a model is called, how
 its vectors are and whether its weights are on this machine is known without it.
 """
 
+from .checked import vectors
 from .interface import NO_DOWNLOAD, EmbeddingModel, LoadedModel, Weights
 from .registry import DEFAULT_MODEL, get, models
 from .workers import batches_at_once, workers
@@ -17,5 +18,6 @@ __all__ = [
     "batches_at_once",
     "get",
     "models",
+    "vectors",
     "workers",
 ]

@@ -46,8 +46,6 @@ class MiniModel:
             raise ModelError(
                 f"{weights.path} does not fit mini: {' '.join(str(error).split())[:300]}"
             ) from None
-        network = Network(
-            mini.FromBytes(network), self.dimensions, device=device, precision=precision
-        )
+        network = Network(mini.FromBytes(network), device=device, precision=precision)
         network.batch_size = max(network.batch_size, _BATCH_SIZE)
         return network

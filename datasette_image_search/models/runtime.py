@@ -118,14 +118,12 @@ class Network:
     def __init__(
         self,
         module: torch.nn.Module,
-        dimensions: int,
         *,
         device: str = "auto",
         precision: str = "auto",
     ):
         self.device = choose_device(device)
         self.dtype = choose_precision(precision, self.device)
-        self.dimensions = dimensions
         self.batch_size = _BATCH_SIZES[self.device.type]
         self.at_once = min(_AT_ONCE.get(self.device.type, 1), torch.get_num_threads())
         module = module.eval().to(self.device, memory_format=torch.channels_last)
@@ -142,25 +140,14 @@ class Network:
 
     @torch.inference_mode()
     def embed(self, pixels: np.ndarray) -> np.ndarray:
-        """Vectors (n × dimensions float32) of n × size × size × 3 uint8 pictures."""
+        """Vectors (n × d float32) of n × size × size × 3 uint8 pictures."""
         try:
-            vectors = self._run(np.require(pixels, requirements=("C", "W")))
+            return self._run(np.require(pixels, requirements=("C", "W")))
         except torch.OutOfMemoryError:
             raise ModelError(
                 f"{len(pixels)} pictures at a time need more memory than the device "
                 f"{self.device.type} has: try a smaller --batch-size, or --device cpu."
             ) from None
-        if vectors.shape[1] != self.dimensions:
-            raise ModelError(
-                f"the network gives {vectors.shape[1]} numbers a picture "
-                f"where {self.dimensions} were promised."
-            )
-        if not np.isfinite(vectors).all():
-            raise ModelError(
-                "the network gives numbers that are not finite: its weights are damaged, "
-                "or the precision does not suit it (try --precision fp32)."
-            )
-        return vectors
 
     def _run(self, pixels: np.ndarray) -> np.ndarray:
         batch = torch.from_numpy(pixels).to(self.device)  # as bytes: a quarter of the way

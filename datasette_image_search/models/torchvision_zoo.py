@@ -84,7 +84,7 @@ class ZooModel:
             ) from None
         _replace_by_identity(network, self.cut)
         module = Normalised(network)
-        return Network(module, self.dimensions, device=device, precision=precision)
+        return Network(module, device=device, precision=precision)
 
 
 def _architecture(id: str):

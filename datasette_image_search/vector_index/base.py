@@ -120,6 +120,11 @@ class Base:
         return Earlier(self.index, kept, self.learnt_from, vectors.scale, vectors.stored)
 
     @cached_property
+    def zeros(self) -> np.ndarray:
+        """Where there are vectors of length 0 that the index takes for nearer than they are."""
+        return np.array(self.footer.get("zeros", []), np.int64)
+
+    @cached_property
     def _sorted(self) -> np.ndarray:
         return np.asarray(self.ids)[self.order]
 

@@ -32,11 +32,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import SidecarDamaged, SidecarError, SidecarMismatch, SidecarMissing
+from ..errors import SidecarDamaged, SidecarError, SidecarMismatch
 from . import engine
 from .base import Base, StoredVectors, fill
 from .builders import Earlier, Reader, builder
-from .files import cannot_read, replacing
+from .files import cannot_read, missing, replacing
 from .identity import Identity
 
 FORMAT = 2
@@ -44,6 +44,8 @@ MAGIC = b"dsimgsr1"
 # A checksum each: small, so that little is lost with a damaged one, but at most so many.
 SMALLEST_BLOCK, MOST_BLOCKS = 64 * 2**10, 4096
 CHECKED_WHEN_OPENED = 100 * 10**6  # bytes; of larger files verify checks every block
+# A smaller one is held in memory, not mapped: who copies over a mapped file kills its readers.
+HELD = 16 * 10**6
 AT_ONCE = 8192  # vectors in memory while a file is written
 _READ_AT_ONCE = 4 * 2**20  # bytes
 _TAIL = struct.Struct("<II8s")
@@ -101,8 +103,13 @@ def _write_vectors(file, ids: np.ndarray, read: Reader, kind: str, identity, ear
     build = builder(kind, count, dimensions, identity.metric, read, earlier)
     stored = engine.KINDS[kind].stored
     file.seek(build.vectors_at)
+    # Of length 0: by cosine farther than the distance says that ivf goes by.
+    zeros: list[int] = []
+    looks = identity.metric == "cosine" and stored == "<f2"
     for start in range(0, build.known, AT_ONCE):
-        file.write(earlier.stored(earlier.kept[start : start + AT_ONCE]).data)
+        kept = earlier.stored(earlier.kept[start : start + AT_ONCE])
+        zeros += _zeros(kept, start) if looks else []
+        file.write(kept.data)
     for start in range(build.known, count, AT_ONCE):
         vectors = read(np.arange(start, min(start + AT_ONCE, count)))
         build.add(vectors)
@@ -115,6 +122,7 @@ def _write_vectors(file, ids: np.ndarray, read: Reader, kind: str, identity, ear
                 "some vectors have numbers too far from the others' for half precision: "
                 "choose --index exact."
             )
+        zeros += _zeros(kept, start) if looks else []
         file.write(kept.data)
     file.seek(0)
     file.write(build.head())
@@ -125,8 +133,15 @@ def _write_vectors(file, ids: np.ndarray, read: Reader, kind: str, identity, ear
         "vectors_at": build.vectors_at,
         "scale": build.scale,
         "learnt_from": build.learnt_from,
+        "zeros": zeros,
         "tables_at": build.vectors_at + count * width,
     }
+
+
+def _zeros(halves: np.ndarray, start: int) -> list[int]:
+    """Which have no bit set but signs; by numbers it would take several times as long."""
+    bits = halves.view("<u2") & np.uint16(0x7FFF)
+    return (start + np.flatnonzero(~bits.any(axis=1))).tolist()
 
 
 def _checksum(descriptor: int, start: int, length: int) -> int:
@@ -228,10 +243,7 @@ def read(path: Path, identity: Identity, *, thorough: bool = False) -> Base:
         try:
             file = open(path, "rb")
         except FileNotFoundError:
-            raise SidecarMissing(
-                f"{path.name} is missing beside the database: put it back, or run "
-                "'datasette image-search embed' on the collection again."
-            ) from None
+            raise missing(path) from None
         except OSError as error:
             raise cannot_read(path, error) from error
         with file:
@@ -243,7 +255,7 @@ def read(path: Path, identity: Identity, *, thorough: bool = False) -> Base:
             else:
                 _check_trusted(path, file.fileno(), footer)
             try:
-                index = engine.open_index(path, footer["kind"])
+                index = engine.open_index(path, footer["kind"], held=size < HELD)
                 replaced = not os.path.samestat(os.stat(path), os.fstat(file.fileno()))
             except (RuntimeError, FileNotFoundError):
                 if not path.exists():
@@ -262,7 +274,7 @@ def _base(path: Path, file, footer: dict, index, identity: Identity, size: int) 
             f"FAISS finds {index.count} vectors of {index.dimensions} dimensions where "
             f"{count} of {dimensions} were written",
         )
-    ids, order = _tables(file, footer["tables_at"], count)
+    ids, order = _tables(file, footer["tables_at"], count, held=size < HELD)
     vectors = stored_vectors(file, footer, dimensions)
     return Base(index, vectors, ids, order, identity, size, footer)
 
@@ -272,9 +284,11 @@ def stored_vectors(file, footer: dict, dimensions: int) -> StoredVectors:
     return StoredVectors(file.fileno(), footer["vectors_at"], dimensions, stored, footer["scale"])
 
 
-def _tables(file, offset: int, count: int) -> np.ndarray:
-    if count == 0:
-        return np.empty((2, 0), np.int64)
+def _tables(file, offset: int, count: int, *, held: bool) -> np.ndarray:
+    if held or count == 0:
+        tables = np.empty((2, count), "<i8")
+        fill(memoryview(tables.reshape(-1).view(np.uint8)), file.fileno(), offset)
+        return tables
     # A plain array: indexing one of numpy.memmap takes several times as long.
     return np.asarray(np.memmap(file, "<i8", "r", offset, (2, count)))
 

@@ -164,11 +164,13 @@ def turn(matrix: np.ndarray, shift: np.ndarray) -> faiss.LinearTransform:
     return made
 
 
-def open_index(path: Path, kind: str) -> Exact | Clustered:
-    """Open what a builder wrote, mapped into memory. It must have been checked before.
+def open_index(path: Path, kind: str, *, held: bool) -> Exact | Clustered:
+    """Open what a builder wrote, mapped unless all of it is to be ``held`` in memory.
+
+    It must have been checked before.
 
     Raises RuntimeError where FAISS cannot read it.
     """
     mapped = faiss.IO_FLAG_MMAP_IFC if kind == "exact" else faiss.IO_FLAG_MMAP
-    index = faiss.read_index(str(path), mapped if os.name == "posix" else 0)
+    index = faiss.read_index(str(path), mapped if os.name == "posix" and not held else 0)
     return Exact(index) if kind == "exact" else Clustered(index)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import SidecarError
+from ..errors import SidecarError, SidecarMissing
 
 
 def journal_path(path: Path) -> Path:
@@ -61,6 +61,13 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def missing(path: Path) -> SidecarMissing:
+    return SidecarMissing(
+        f"{path.name} is missing beside the database: put it back, or run "
+        "'datasette image-search embed' on the collection again."
+    )
 
 
 def cannot_write(path: Path, error: OSError) -> SidecarError:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from ..errors import SidecarMismatch
+import numpy as np
+
+from ..errors import SidecarError, SidecarMismatch
 
 METRICS = ("cosine", "l2")
 
@@ -37,3 +39,17 @@ class Identity:
                     f"expects {name} {expected!r}: run 'datasette image-search repair' "
                     "on the database, or restore the file that belongs to it."
                 )
+
+    def refuse_unfit(self, vectors: np.ndarray, count: int, where: str) -> None:
+        """Raise :class:`SidecarError` where these are not ``count`` vectors with a length."""
+        expected = (count, self.dimensions)
+        if vectors.shape != expected:
+            raise SidecarError(
+                f"{where} takes vectors of shape {expected} here, but was given {vectors.shape}."
+            )
+        with np.errstate(over="ignore"):
+            lengths = np.linalg.norm(vectors, axis=1)
+        if not np.isfinite(lengths).all():
+            raise SidecarError(
+                f"{where} was given vectors with numbers that are not finite, or too large."
+            )

@@ -134,7 +134,7 @@ def read(path: Path, identity: Identity, start: int = 0, header: bytes = b"") ->
                     f"{', '.join(repr(known) for known in _KINDS)}: use the version that wrote "
                     "it, or run 'datasette image-search repair' on the database and embed again."
                 )
-            if kind != b"IDN1" and width not in (0, identity.dimensions):
+            if kind != b"IDN1" and width != _width(kind, identity):
                 raise _damaged(path, position, "a record's width")
             length = _payload_bytes(kind, count, width)
             end = position + HEADER_BYTES + length
@@ -184,7 +184,7 @@ def whole_records(path: Path, identity: Identity) -> Iterator[Record]:
         if kind == b"IDN1":
             if _decode_identity(payload)[0] != identity:
                 return
-        else:
+        elif width == _width(kind, identity):  # versions before did not look at what they wrote
             yield _record(raw[position:start], payload, start + length)
         position = _next_record(raw, start + length)
 
@@ -198,6 +198,10 @@ def _next_record(raw: bytes, start: int) -> int:
             if check == zlib.crc32(header):
                 return position
     return -1
+
+
+def _width(kind: bytes, identity: Identity) -> int:
+    return identity.dimensions if kind == b"ADD1" else 0
 
 
 def _payload_bytes(kind: bytes, count: int, width: int) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import SidecarError, SidecarMissing
 from . import base_file, engine, journal
 from .base import Base
-from .files import cannot_read, journal_path, unlink_partials
+from .files import cannot_read, journal_path, missing, unlink_partials
 from .identity import Identity
 from .lock import hold
 from .snapshot import Neighbours, Snapshot, normalised
@@ -37,8 +37,8 @@ class Sidecar:
         self.identity = identity
         self._files = (str(self.path), str(journal_path(self.path)))
         self._lock = threading.RLock()  # held while files are looked at, not while searching
-        self._tail = Tail(None, identity.dimensions)
-        self._snapshot = self._tail.snapshot(identity.metric)
+        self._tail = Tail(None, identity)
+        self._snapshot = self._tail.snapshot()
         self._seen: tuple = ()
         self.refresh()
 
@@ -49,10 +49,7 @@ class Sidecar:
         with self._lock:
             while (seen := self._stamps()) != self._seen:
                 if not any(seen):
-                    raise SidecarMissing(
-                        f"{self.path.name} is missing beside the database: put it back, "
-                        "or run 'datasette image-search embed' on the collection again."
-                    )
+                    raise missing(self.path)
                 self._read(seen)
                 if _stamp(self._files[0]) == seen[0]:
                     break  # else the journal read may be that of another base
@@ -69,7 +66,7 @@ class Sidecar:
         if not (same_base and self._read_on()):
             records = list(self._records())
             base = self._snapshot.base if same_base else self._read_base(seen[0])
-            self._replay(Tail(base, self.identity.dimensions), records)
+            self._replay(Tail(base, self.identity), records)
         self._seen = seen
 
     def _read_on(self) -> bool:
@@ -103,7 +100,7 @@ class Sidecar:
         for record in records:
             tail.apply(record)
         self._tail = tail
-        self._snapshot = tail.snapshot(self.identity.metric)
+        self._snapshot = tail.snapshot()
 
     # -- asking ---------------------------------------------------------------
 
@@ -202,6 +199,11 @@ class SidecarWriter(Sidecar):
             super().refresh()
         return self._snapshot
 
+    def require_files(self) -> None:
+        """Raise :class:`SidecarMissing` where there is nothing yet to go on with."""
+        if not any(self._stamps()):
+            raise missing(self.path)
+
     def __enter__(self) -> SidecarWriter:
         return self
 
@@ -213,11 +215,15 @@ class SidecarWriter(Sidecar):
         self._process_lock.release()
 
     def add(self, ids: np.ndarray, vectors: np.ndarray) -> None:
-        """Add vectors (n × d) under new ids; durable when this returns."""
-        vectors = np.ascontiguousarray(vectors, np.float32)
+        """Add vectors (n × d) under new ids; durable when this returns.
+
+        Raises :class:`SidecarError`, and adds none, where one of them is no such vector.
+        """
+        ids, vectors = np.asarray(ids, np.int64), np.ascontiguousarray(vectors, np.float32)
+        self.identity.refuse_unfit(vectors, len(ids), self.path.name)
         if self.identity.metric == "cosine":
             vectors = normalised(vectors)
-        self._append(journal.encode_add(np.asarray(ids, np.int64), vectors))
+        self._append(journal.encode_add(ids, vectors))
 
     def remove(self, ids: np.ndarray) -> None:
         """Forget the vectors of ``ids``; durable when this returns."""
@@ -245,6 +251,9 @@ class SidecarWriter(Sidecar):
         another = self._kind not in ("auto", self.kind)
         if self._snapshot.base is None or another or (changed and not small):
             self.save()
+        elif not changed and self._tail.end:
+            # All that it says is in the base: a kill came between a whole write and its end.
+            self._begin_anew(self._snapshot.base)
 
     def save(self, kind: str | None = None, *, learn: bool = False) -> None:
         """Write everything into a new file and put it in the old one's place.
@@ -273,9 +282,13 @@ class SidecarWriter(Sidecar):
                 self.identity,
                 earlier,
             )
+            self._begin_anew(base_file.read(self.path, self.identity))
+
+    def _begin_anew(self, base: Base) -> None:
+        """Without a journal, which says nothing that is not in ``base``."""
+        with self._lock:
             self._journal.clear()
-            base = base_file.read(self.path, self.identity)
-            self._replay(Tail(base, self.identity.dimensions), [])
+            self._replay(Tail(base, self.identity), [])
 
 
 def _stamp(path: str) -> tuple | None:

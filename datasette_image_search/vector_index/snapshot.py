@@ -79,8 +79,19 @@ class Snapshot:
         return self._size - (0 if self.gone is None else int(self.gone.sum()))
 
     @cached_property
-    def _not_gone(self):
-        return None if self.gone is None else engine.selector(~self.gone)
+    def _zeros(self) -> np.ndarray:
+        """The base's vectors of length 0 that count: no index finds them where they belong."""
+        zeros = self.base.zeros
+        return zeros if self.gone is None else zeros[~self.gone[zeros]]
+
+    @cached_property
+    def _findable(self):
+        """What an index is to search among; None for all."""
+        if self.gone is None and len(self._zeros) == 0:
+            return None
+        mask = np.ones(self._size, bool) if self.gone is None else ~self.gone
+        mask[self._zeros] = False
+        return engine.selector(mask)
 
     def __len__(self) -> int:
         return self._in_base + len(self.rows)
@@ -166,30 +177,42 @@ class Snapshot:
         return [rows[np.argpartition(row, wanted)[:wanted]] + self._size for row in far]
 
     def _search_base(self, queries: np.ndarray, k: int, allowed) -> list[np.ndarray]:
+        """The places of the base's candidates."""
         if self._in_base == 0:
             return [np.empty(0, np.int64)] * len(queries)
-        index = self.base.index
-        wanted = index.candidates(k)
-        if allowed is None:
-            found = index.search(queries, wanted, self._in_base, self._not_gone)
-            return [self._checked(row) for row in found]
-        if len(allowed) <= max(FEW, FEW_OF * self._size):
+        if allowed is not None and len(allowed) <= max(FEW, FEW_OF * self._size):
             places = self.places(allowed)
             return [places[(places >= 0) & (places < self._size)]] * len(queries)
+        found, zeros = self._search_index(queries, k, allowed), self._zeros
+        if len(zeros) == 0:
+            return found
+        if allowed is not None:
+            zeros = zeros[_among(self.base.ids[zeros], allowed)]
+        return [np.concatenate([row, zeros[:k]]) for row in found]
+
+    def _search_index(self, queries: np.ndarray, k: int, allowed) -> list[np.ndarray]:
+        index = self.base.index
+        wanted, there = index.candidates(k), self._in_base - len(self._zeros)
+        if there == 0:
+            return [np.empty(0, np.int64)] * len(queries)
+        if allowed is None:
+            found = index.search(queries, wanted, there, self._findable)
+            return [self._checked(row) for row in found]
         share = len(allowed) / self._size
         if index.approximate and len(allowed) > MANY_IDS and share >= MANY:
             more = int(1.3 * wanted / min(1.0, share)) + 16
-            found = index.search(queries, more, self._in_base, self._not_gone)
+            found = index.search(queries, more, there, self._findable)
             found = [self._checked(row) for row in found]
             found = [row[_among(self.base.ids[row], allowed)] for row in found]
             if all(len(row) >= wanted for row in found):
                 return found
         places = self.places(allowed)
         places = places[(places >= 0) & (places < self._size)]
-        if len(places) == 0:
-            return [places] * len(queries)
         mask = np.zeros(self._size, bool)
         mask[places] = True
+        mask[self._zeros] = False
+        if not mask.any():
+            return [np.empty(0, np.int64)] * len(queries)
         found = index.search(queries, wanted, int(mask.sum()), engine.selector(mask))
         return [self._checked(row) for row in found]
 

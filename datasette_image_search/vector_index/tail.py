@@ -6,6 +6,7 @@ import numpy as np
 
 from . import engine
 from .base import Base
+from .identity import Identity
 from .journal import Record
 from .snapshot import Snapshot
 
@@ -19,14 +20,15 @@ class Tail:
     before stay as they were.
     """
 
-    def __init__(self, base: Base | None, dimensions: int):
+    def __init__(self, base: Base | None, identity: Identity):
         self.end = 0
         self.header = b""
         self._base = base
         self._rows: dict[int, int] = {}
         self._count = 0
         self._ids = np.empty(0, np.int64)
-        self._vectors = np.empty((0, dimensions), np.float32)
+        self._metric = identity.metric
+        self._vectors = np.empty((0, identity.dimensions), np.float32)
         # As the base's index sees them, to find the nearest quickly; else the same array.
         self._projected = self._project(self._vectors)
         self._squares = np.empty(0, np.float32)
@@ -85,15 +87,18 @@ class Tail:
         added = self._projected[start : self._count]
         self._squares = _with_room(self._squares, start, self._count)
         self._squares[start : self._count] = engine.dot(added, added)
+        if self._metric == "cosine":
+            # To one of length 0 it is 0, as between two at right angles: as far as those are.
+            self._squares[start : self._count] += engine.dot(vectors, vectors) == 0
         self._rows.update(zip(ids.tolist(), range(start, self._count)))
 
-    def snapshot(self, metric: str) -> Snapshot:
+    def snapshot(self) -> Snapshot:
         """The base and what the journal has said until now, as one thing to search."""
         rows = np.arange(self._count)
         if self._dropped:
             rows = np.setdiff1d(rows, np.fromiter(self._dropped, np.int64))
         return Snapshot(
-            metric,
+            self._metric,
             self._base,
             self._gone,
             self._ids[: self._count],
