@@ -123,7 +123,8 @@ def test_a_database_beside_it_that_is_damaged_is_named(copied):
 def test_what_only_begins_as_a_database_names_none(shop_copy):
     (shop_copy / "notes").write_bytes(b"SQLite format 3\0, said the file")
     assert catalog.sidecars_of_others(shop_copy / "shop.db") == set()
-    sqlite3.connect(shop_copy / "other.db").execute("create table t (x)")
+    with closing(sqlite3.connect(shop_copy / "other.db")) as conn:
+        conn.execute("create table t (x)")
     assert catalog.sidecars_of_others(shop_copy / "shop.db") == set()
 
 
