@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sqlite_utils
+import torch
 from conftest import draw, kill_in_mid_commit
 
 from datasette_image_search import catalog, collection
@@ -43,7 +44,6 @@ from datasette_image_search.errors import (
     UsageError,
 )
 from datasette_image_search.models import runtime
-from datasette_image_search.models.mini_model import MiniModel
 from datasette_image_search.models.torchvision_zoo import ZooModel
 from datasette_image_search.pictures.decoders import Decoders
 from datasette_image_search.sources import fetched
@@ -174,6 +174,36 @@ def test_a_key_without_a_type_is_found_by_its_text(shop_copy, type):
     for text in ("07", "9" * 40, "nan", "inf"):
         with pytest.raises(NotFound):
             found.key_of(text)
+
+
+def refused_by_the_network(folder) -> dict[str, EmbedOptions]:
+    torch.save([1, 2], folder / "list.pt")
+    return {
+        "device": replace(SMALL, device="cuda"),
+        "weights": replace(SMALL, weights=str(folder / "list.pt")),
+        "folder": SMALL,
+    }
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is such a device")
+@pytest.mark.parametrize("what", ["device", "weights", "folder"])
+def test_what_is_refused_leaves_all_as_it_was(shop_copy, what):
+    options = refused_by_the_network(shop_copy)[what]
+    database = shop_copy / "shop.db"
+    before = opened(shop_copy).similar_to_row((1,), 3)
+    if what == "folder":
+        (shop_copy / "away").mkdir()
+        (shop_copy / "pictures").rename(shop_copy / "away" / "pictures")
+        with sqlite3.connect(database) as conn:
+            conn.execute("update image_search_collections set root = 'gone'")
+    for _ in range(2):
+        with pytest.raises((ModelError, NotFound)):
+            embed(database, "products", replace(options, replace=True))
+        assert opened(shop_copy).similar_to_row((1,), 3) == before
+    if what != "folder":  # nor is a first embed remembered that was refused
+        with pytest.raises(ModelError):
+            embed(database, "products", replace(options, collection="other", metric="l2"))
+        assert [one.name for one in catalog.collections(catalog.connect(database))] == ["products"]
 
 
 def test_a_row_that_fails_says_why_and_is_tried_again(shop_copy):
@@ -537,8 +567,7 @@ def test_replace_is_killed_and_nothing_is_half(shop_copy, torch_home, monkeypatc
         if moment == "before":
             patched.setattr(catalog, "insert", die)
         elif moment == "journal gone":
-            patched.setattr(MiniModel, "load", die)
-            patched.setattr(ZooModel, "load", die)
+            patched.setattr(embedding._Embedding, "run", die)
         else:
             patched.setattr(Path, "unlink", unlink_until_killed)
         embed(database, "products", EmbedOptions(model=model, replace=True))

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import catalog, models, pictures
-from ..catalog import CollectionRecord, Rows, Table
+from ..catalog import CollectionRecord, Rows, RowsWriter, Table
 from ..errors import Busy, NotFound, UsageError
+from ..sources import is_path
 from ..vector_index import METRICS, choose, copying, discarding
 from .query_pictures import weights_argument
 from .search import identity_of
@@ -36,8 +37,18 @@ class EmbedOptions:
     allow_private_urls: bool = False
 
 
-def collection_for(conn, database: Path, name: str, options: EmbedOptions, extra):
-    """The collection to embed into, made if need be, its model and its weights."""
+@dataclass(frozen=True)
+class Chosen:
+    """What to embed into, and by what. The ``network`` of a new collection is loaded already."""
+
+    record: CollectionRecord
+    model: models.EmbeddingModel
+    weights: models.Weights
+    network: models.LoadedModel | None = None
+
+
+def collection_for(conn, database: Path, name: str, options: EmbedOptions, extra) -> Chosen:
+    """The collection to embed into, made if need be."""
     if options.root is not None and not options.root.is_dir():
         # It would be remembered, and the next embed would look there too.
         raise folder_missing(options.root)
@@ -58,9 +69,7 @@ def _find(conn, name: str, asked: str | None) -> CollectionRecord | None:
     return found
 
 
-def _made(
-    conn, database: Path, table_name: str, options: EmbedOptions, extra, old=None
-) -> tuple[CollectionRecord, models.EmbeddingModel, models.Weights]:
+def _made(conn, database: Path, table_name: str, options: EmbedOptions, extra, old=None) -> Chosen:
     """A new collection, in the place of the ``old`` one if there is one."""
     if table_name.lower().startswith(catalog.PREFIX):
         raise UsageError(f"tables named {catalog.PREFIX}… are the catalog's own: choose another.")
@@ -98,8 +107,11 @@ def _made(
         sidecar=sidecar,
         thumbnails=options.thumbnails is not False,
     )
+    # What is refused, also by the network, leaves the database and the old collection as they were.
+    require_folder(conn, made)
+    network = model.load(weights, options.device, options.precision)
     before = [] if old is None else [old]
-    catalog.prepare(conn)  # not before: what is refused leaves the database as it was
+    catalog.prepare(conn)
     # The catalog first: a kill leaves the old collection, or a new one without rows, which
     # sets aside what is not its own.
     with discarded, catalog.transaction(conn):
@@ -107,7 +119,20 @@ def _made(
             raise changed_meanwhile(name)
         if old is not None:
             catalog.drop(conn, old)
-        return catalog.insert(conn, made, table), model, weights
+        return Chosen(catalog.insert(conn, made, table), model, weights, network)
+
+
+def files_folder(conn, record: CollectionRecord) -> Path | None:
+    """Where the files are looked for that the table names; None if it has BLOBs or URLs."""
+    value = RowsWriter(conn, record).first_value()
+    return record.root_path(conn) if is_path(value) else None
+
+
+def require_folder(conn, record: CollectionRecord) -> None:
+    # A folder that is not mounted is one mistake, not one for each row.
+    folder = files_folder(conn, record)
+    if folder is not None and not folder.is_dir():
+        raise folder_missing(folder)
 
 
 def folder_missing(root: Path) -> NotFound:
@@ -234,7 +259,7 @@ def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, 
         with catalog.transaction(conn):
             catalog.update(conn, record.id, **changes)
         record = replace(record, **changes)
-    return record, model, weights
+    return Chosen(record, model, weights)
 
 
 def _weights_name(conn, asked: str | None, weights: models.Weights) -> str:

@@ -13,11 +13,19 @@ from pathlib import Path
 import numpy as np
 
 from .. import catalog, models, pictures
-from ..catalog import Candidate, CollectionRecord, Outcome, Picture, RowsWriter
+from ..catalog import Candidate, Outcome, Picture, RowsWriter
 from ..errors import SourceError
 from ..sources import Sources, fetched, is_path
 from ..vector_index import SidecarWriter, mend
-from .choosing import EmbedOptions, changed_meanwhile, collection_for, folder_missing, is_there
+from .choosing import (
+    Chosen,
+    EmbedOptions,
+    changed_meanwhile,
+    collection_for,
+    files_folder,
+    folder_missing,
+    is_there,
+)
 from .progress import Progress
 from .reading import Read, Reader
 from .search import identity_of
@@ -68,12 +76,11 @@ def embed(
     conn = catalog.connect(database, write=True)
     try:
         with catalog.plainly(database):
-            record, model, weights = collection_for(
-                conn, Path(database), table, options, extra_models
-            )
+            chosen = collection_for(conn, Path(database), table, options, extra_models)
+            record = chosen.record
             path, identity = record.sidecar_path(conn), identity_of(record)
             # What was guessed or remembered; of a stranger's database, which files it names.
-            folder = _folder(conn, record)
+            folder = files_folder(conn, record)
             where = f"; files are looked for in {folder}" if folder else ""
             progress.tell(f"{record.table_name}.{record.column_name} with {record.model}{where}.")
             if RowsWriter(conn, record).is_empty() and is_there(conn, record):
@@ -81,17 +88,11 @@ def embed(
             with SidecarWriter(path, identity, record.index_kind) as index:
                 if not is_there(conn, record):
                     raise changed_meanwhile(record.name)
-                work = _Embedding(conn, record, model, weights, index, options, progress)
+                work = _Embedding(conn, chosen, index, options, progress)
                 work.summary.folder, work.summary.column = folder, record.column_name
                 return work.run()
     finally:
         conn.close()
-
-
-def _folder(conn, record: CollectionRecord) -> Path | None:
-    """Where the files are looked for that the table names; None if it has BLOBs or URLs."""
-    value = RowsWriter(conn, record).first_value()
-    return record.root_path(conn) if is_path(value) else None
 
 
 # -- the work -------------------------------------------------------------------------
@@ -100,11 +101,10 @@ def _folder(conn, record: CollectionRecord) -> Path | None:
 class _Embedding:
     """One run: rows are read ahead, and written down here while the network is at work."""
 
-    def __init__(self, conn, record: CollectionRecord, model, weights, index, options, progress):
+    def __init__(self, conn, chosen: Chosen, index, options, progress):
         self.conn = conn
-        self.record = record
-        self.model = model
-        self.weights = weights
+        self.chosen = chosen
+        self.record = record = chosen.record
         self.index = index
         self.options = options
         self.progress = progress
@@ -116,7 +116,7 @@ class _Embedding:
         self._waiting: dict[int, list[Outcome]] = {}  # rows whose picture is in one of these
         self._outcomes: list[Outcome] = []  # rows whose fate is known
         self._pictures: list[Picture] = []  # whose vectors were there already
-        self._loaded: models.LoadedModel | None = None
+        self._loaded = chosen.network
         self._workers: ThreadPoolExecutor | None = None
         self._closing = ExitStack()
         # The reading threads ask through a connection of their own, one at a time.
@@ -127,7 +127,7 @@ class _Embedding:
         self._forget_gone()
         self.progress.start(self.rows.count_candidates())
         self._leave_unreadable()
-        geometry = pictures.Geometry(self.model.input_size, self.record.resize)
+        geometry = pictures.Geometry(self.chosen.model.input_size, self.record.resize)
         reader = Reader(
             self.sources,
             geometry,
@@ -265,8 +265,9 @@ class _Embedding:
     def _network(self) -> models.LoadedModel:
         """Loaded with the first picture that needs it: while it loads, threads read on."""
         if self._loaded is None:
-            options = self.options
-            self._loaded = self.model.load(self.weights, options.device, options.precision)
+            chosen, options = self.chosen, self.options
+            self._loaded = chosen.model.load(chosen.weights, options.device, options.precision)
+        if self._workers is None:
             self._workers = self._closing.enter_context(models.workers(self._loaded))
         return self._loaded
 
