@@ -206,6 +206,29 @@ def test_what_is_refused_leaves_all_as_it_was(shop_copy, what):
         assert [one.name for one in catalog.collections(catalog.connect(database))] == ["products"]
 
 
+@pytest.mark.parametrize("encoding", ["UTF-16le", "UTF-16be"])
+def test_a_database_of_another_encoding(shop_copy, encoding):
+    rows = list(table(shop_copy).rows)
+    (shop_copy / "pictures/red-disc.png").rename(shop_copy / "pictures/röt.png")
+    rows[0]["picture"] = "pictures/röt.png"
+    with closing(sqlite3.connect(shop_copy / "wide.db")) as conn:
+        conn.execute(f"pragma encoding = '{encoding}'")
+        db = sqlite_utils.Database(conn)
+        db["products"].insert_all(rows, pk="name")
+    assert counts(embed(shop_copy / "wide.db", "products", SMALL)) == (24, 0, 0, 0)
+    assert counts(embed(shop_copy / "wide.db", "products", SMALL)) == (0, 0, 0, 0)
+    conn = catalog.connect(shop_copy / "wide.db")
+    assert len(Collection.open(conn, "products").similar_to_row(("red disc",), 3)) == 3
+
+
+def test_a_table_whose_rows_cannot_be_told_apart_is_refused(shop_copy):
+    rows = table(shop_copy)
+    rows.transform(pk=None, drop={"id"})
+    rows.add_column("RowId", int)
+    with pytest.raises(UsageError, match="give it a primary key"):
+        embed(shop_copy / "shop.db", "products", replace(SMALL, replace=True))
+
+
 def test_a_row_that_fails_says_why_and_is_tried_again(shop_copy):
     rows = table(shop_copy)
     bad = shop_copy / "pictures/bad.png"

@@ -137,7 +137,8 @@ def plainly(database: Path | str):
         else:
             text = f"SQLite says about {name}: {text}."
         raise CatalogError(text) from error
-    except (sqlite3.ProgrammingError, sqlite3.IntegrityError) as error:
+    except (sqlite3.ProgrammingError, sqlite3.IntegrityError, sqlite3.Warning) as error:
+        # A warning, and no error: a second statement, in Python 3.10.
         raise CatalogError(f"SQLite says about {name}: {str(error).rstrip('.')}.") from error
     except sqlite3.DatabaseError as error:
         raise CatalogError(f"{name} is not a database that can be used: {error}.") from error

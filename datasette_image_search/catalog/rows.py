@@ -239,7 +239,8 @@ class Rows:
         column = f"{self._table}.{quote(self.collection.column_name)}"
         own = f"{self._rows}.image_search_"
         rows = self.conn.execute(
-            f"select {as_read(column)}, {own}source, {', '.join(self._own_keys)}, {own}picture, "
+            f"select {self._as_read(column)}, {own}source, {', '.join(self._own_keys)}, "
+            f"{own}picture, "
             # of another type it was not written by us
             f"case typeof({own}error) when 'blob' then hex({own}error) else {own}error end "
             f"from {self._table} join {self._rows} on {self._join} "
@@ -249,6 +250,16 @@ class Rows:
             value = text(value)
             if (None if value is None else str(value)) == source:
                 yield rest
+
+    def _as_read(self, column: str) -> str:
+        """A picture's source in SQL; text as bytes, as one that is no UTF-8 would stop the
+        reading of all. :func:`text` makes it text again."""
+        utf8 = self.conn.execute("pragma main.encoding").fetchone()[0] == "UTF-8"
+        as_text = f"cast({column} as blob)" if utf8 else column  # others SQLite makes UTF-8 of
+        return (
+            f"case typeof({column}) when 'blob' then null when 'text' then {as_text} "
+            f"else {column} end"
+        )
 
     def is_empty(self) -> bool:
         """Has no row been looked at yet?"""
@@ -285,15 +296,6 @@ def _as_number(value):
                 if str(number) == value and abs(number) < 2**63:
                     return number
     return value
-
-
-def as_read(column: str) -> str:
-    """A picture's source in SQL; text as bytes, as one that is no UTF-8 would stop the reading
-    of all. :func:`text` makes it text again."""
-    return (
-        f"case typeof({column}) when 'blob' then null "
-        f"when 'text' then cast({column} as blob) else {column} end"
-    )
 
 
 def text(value):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from . import schema
-from .rows import Rows, as_read, text
+from .rows import Rows, text
 from .tables import quote
 
 PAGE = 2000
@@ -71,7 +71,7 @@ class RowsWriter(Rows):
         keys = ", ".join(self._own_keys)
         after = f" and ({keys}) > ({', '.join('?' for _ in self._own_keys)})"
         start = (
-            f"select {keys}, {as_read(column)}, "
+            f"select {keys}, {self._as_read(column)}, "
             # Of another type it was not written by us: the row is looked at as if it were new.
             f"{self._rows}.image_search_source, {self._only('text', 'fingerprint')}, "
             f"{self._only('integer', 'picture')}, {self._rows}.image_search_error, "
@@ -122,7 +122,7 @@ class RowsWriter(Rows):
     def first_value(self):
         """What the first row with a picture has in its column; None for a BLOB, or no row."""
         column = f"{self._table}.{quote(self.collection.column_name)}"
-        query = f"select {as_read(column)} from {self._table} where {self._wanted} limit 1"
+        query = f"select {self._as_read(column)} from {self._table} where {self._wanted} limit 1"
         return text((self.conn.execute(query).fetchone() or (None,))[0])
 
     def count_candidates(self) -> int:

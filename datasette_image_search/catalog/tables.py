@@ -58,6 +58,11 @@ class Table:
         info = conn.execute(f"pragma main.table_xinfo({quote(found[0])})").fetchall()
         info = [row for row in info if row[6] != 1]  # 1: a virtual table's own; others: generated
         keys = tuple(row[1] for row in sorted(info, key=lambda row: row[5]) if row[5])
+        if not keys and any(same_name(row[1], "rowid") for row in info):
+            raise UsageError(
+                f"{found[0]!r} has no primary key, and a column called rowid in the place of "
+                "SQLite's own: its rows cannot be told apart; give it a primary key."
+            )
         # Nothing before SQLite 3.37, which has no such tables.
         listed = conn.execute(f"pragma main.table_list({quote(found[0])})").fetchone()
         strict = bool(listed and listed[5])

@@ -64,7 +64,7 @@ async def ask(
                 if not answer.rows and not answer.why_none and _all_failed(collection):
                     return replace(answer, why_none=_why_all_failed(db, record))
                 return answer
-        except sqlite3.Error as error:
+        except (sqlite3.Error, sqlite3.Warning) as error:
             raise _plainly(error, limit_ms, conditions) from error
         except (OverflowError, UnicodeError) as error:  # of values, on their way into SQLite
             raise UsageError("a filter has a value that SQLite cannot hold.") from error
@@ -131,14 +131,15 @@ def _why_all_failed(db, record) -> str:
     )
 
 
-def _plainly(error: sqlite3.Error, limit_ms: int, conditions: Conditions):
+def _plainly(error: Exception, limit_ms: int, conditions: Conditions):
     text = str(error)
     if text == "interrupted":
         return UsageError(
             f"The search took longer than {limit_ms:,} ms, the most this server allows: "
             "try fewer or simpler filters."
         )
-    if conditions.where and isinstance(error, (sqlite3.OperationalError, sqlite3.ProgrammingError)):
+    of_the_text = sqlite3.OperationalError, sqlite3.ProgrammingError, sqlite3.Warning  # Python 3.10
+    if conditions.where and isinstance(error, of_the_text):
         return UsageError(f"SQLite cannot use these filters: {text.rstrip('.')}.")
     return CatalogError(f"SQLite says: {text}.")
 
