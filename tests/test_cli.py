@@ -26,6 +26,8 @@ from datasette_image_search.collection import Collection
 from datasette_image_search.collection.evaluation import _error
 from datasette_image_search.vector_index.lock import hold
 
+LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux takes any bytes")
+
 
 def run(*arguments, code=0):
     result = CliRunner().invoke(image_search, [*map(str, arguments)])
@@ -498,6 +500,35 @@ def test_text_that_is_no_utf8_is_its_own_rows_alone(shop_copy, torch_home):
     assert run("embed", database, "products").stdout.startswith(
         "0 embedded, 0 reused, 0 removed, 1"
     )
+
+
+def test_output_needs_no_encoding_that_has_every_character(shop_copy):
+    """A file on Windows has the country's encoding, which most characters are missing in."""
+    name = "Łódź \N{SNOWMAN} è"
+    with closing(sqlite3.connect(shop_copy / "shop.db")) as conn:
+        conn.execute("update products set name = ?", (name,))
+        conn.commit()
+
+    def printed(*arguments) -> bytes:
+        command = [sys.executable, "-m", "datasette", "image-search", *map(str, arguments)]
+        env = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+        done = subprocess.run(command, capture_output=True, env=env)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    asked = ("similar", shop_copy / "shop.db", "products", 1, "-k", 1)
+    (row,) = json.loads(printed(*asked, "--format", "json").decode())
+    (same,) = csv.DictReader(io.StringIO(printed(*asked, "--format", "csv").decode()))
+    assert row["name"] == same["name"] == name
+    assert "?ód? ? è" in printed(*asked).decode("cp1252")
+
+
+@LINUX
+def test_an_argument_that_is_no_text_is_said(shop):
+    command = [sys.executable, "-m", "datasette", "image-search", "similar"]
+    done = subprocess.run([*command, shop / "shop.db", "products", b"\xff"], capture_output=True)
+    assert done.returncode == 1
+    assert done.stderr == b"Error: An argument is not text (UTF-8).\n"
 
 
 def test_usage_errors_have_exit_code_2(shop):

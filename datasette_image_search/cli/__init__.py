@@ -13,6 +13,7 @@ import click
 from ..errors import ImageSearchError
 from ..hookspecs import registered_models
 from ..wording import command_line, visible
+from .output import show_what_can_be_shown
 
 DATABASE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -33,6 +34,7 @@ def command(function, **settings):
 
     @wraps(function)
     def plain(*arguments, **options):
+        show_what_can_be_shown()
         try:
             return function(*arguments, **options)
         except ImageSearchError as error:

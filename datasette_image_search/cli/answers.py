@@ -17,6 +17,7 @@ from .. import catalog
 from ..collection import Collection, Match, as_text, finite, picture_vector
 from ..errors import ImageSearchError, SourceError, UsageError
 from ..wording import free_names, visible
+from .output import write_data
 
 _WIDEST_CELL = 40
 
@@ -88,7 +89,7 @@ def show(answer: Answer, style: str) -> None:
     if style == "json":
         records = [{k: finite(v) for k, v in one.items()} for one in _records(answer, _in_base64)]
         text = json.dumps(records, indent=2, ensure_ascii=False, default=as_text)
-        click.echo("\n".join(_in_json(line) for line in text.split("\n")))
+        write_data("".join(f"{_in_json(line)}\n" for line in text.split("\n")))
     elif style == "csv":
         buffer = io.StringIO()
         names = (*_columns(answer), *_figure_names(answer))
@@ -98,7 +99,7 @@ def show(answer: Answer, style: str) -> None:
         text = buffer.getvalue()
         if sys.stdout.isatty():
             text = "".join(f"{visible(line)}\n" for line in text.splitlines())
-        click.echo(text, nl=False, color=True)  # a file gets what the table has, to the byte
+        write_data(text)
     else:
         _show_table(answer)
 
