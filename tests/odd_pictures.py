@@ -532,6 +532,34 @@ def _deep() -> Iterator[OddPicture]:
     )
     wide = Image.fromarray((ramp * 2_000_000).astype(np.int32))
     yield OddPicture("thirty-two-bits.tif", encoded(wide, "TIFF"), colours=greys)
+    unsigned = (ramp * (2**32 - 1)).astype("<u4").tobytes()
+    for name, more in (("said", [(339, 3, 1)]), ("unsaid", [])):
+        data = _grey_tiff(unsigned, 32, *more)
+        yield OddPicture(f"thirty-two-bits-unsigned-{name}.tif", data, colours=greys)
+    pairs = (ramp * 4095).astype(int).reshape(-1, 2)
+    twelve = b"".join((one << 12 | other).to_bytes(3, "big") for one, other in pairs.tolist())
+    yield OddPicture("twelve-bits.tif", _grey_tiff(twelve, 12), colours=greys)
+    for name, kind, data in (
+        ("sixteen-bits", 1, (ramp * 65535).astype("<u2")),
+        ("float", 3, ramp.astype("<f4")),
+    ):
+        data = _grey_tiff(data.tobytes(), data.itemsize * 8, (339, 3, kind), photometric=0)
+        yield OddPicture(f"{name}-white-is-zero.tif", data, colours=greys[::-1])
+
+
+def _grey_tiff(data: bytes, bits: int, *more: tuple[int, int, int], photometric=1) -> bytes:
+    tags = [
+        (256, 3, WIDTH),
+        (257, 3, HEIGHT),
+        (258, 3, bits),
+        (259, 3, 1),
+        (262, 3, photometric),
+        (273, 4, 8),
+        (277, 3, 1),
+        (278, 3, HEIGHT),
+        (279, 4, len(data)),
+    ]
+    return tiff(*tags, *more, data=data)
 
 
 def _jpegs() -> Iterator[OddPicture]:
