@@ -520,6 +520,15 @@ def _deep() -> Iterator[OddPicture]:
         png(48, 32, depth=16, colour=2, rows=rows, before=key),
         colours=clear,
     )
+    # Its low bytes are zero, as black's are.
+    big = ((ramp * 255).astype(int) << 8).astype(">u2")
+    rows = [np.repeat(row[:, None], 3, axis=1).tobytes() for row in big]
+    key = [(b"tRNS", struct.pack(">HHH", 85 << 8, 85 << 8, 85 << 8))]
+    yield OddPicture(
+        "forty-eight-bits-high-key.png",
+        png(48, 32, depth=16, colour=2, rows=rows, before=key),
+        colours=clear,
+    )
     for name, values in (("unit", ramp), ("wide", ramp * 900 - 300)):
         data = encoded(Image.fromarray(values.astype(np.float32)), "TIFF")
         yield OddPicture(f"float-{name}.tif", data, colours=greys)

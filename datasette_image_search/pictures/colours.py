@@ -19,6 +19,16 @@ _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
 _WHITE_IS_ZERO, _UNSIGNED = 0, 1
 
 
+def shorten_key(picture: Image.Image) -> None:
+    """Make the transparent colour of a PNG, not loaded yet, one of those that it will have.
+
+    Of 48-bit colours Pillow keeps the high bytes, but compares them with the key's low ones.
+    """
+    key = picture.info.get("transparency")
+    if isinstance(key, tuple) and picture.tile and picture.tile[0][3] == "RGB;16B":
+        picture.info["transparency"] = tuple(value >> 8 for value in key)
+
+
 def rgb(picture: Image.Image) -> Image.Image:
     transparent = "transparency" in picture.info
     if picture.mode == "RGB" and not transparent:
