@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import math
 from contextlib import suppress
 from functools import cache
@@ -83,8 +84,12 @@ def _is_decoded_row_by_row(picture: ImageFile.ImageFile, data: bytes) -> bool:
 
     So it is where the first scan has all components, and is not refined by others.
     """
-    if picture.format != "JPEG" or "progressive" in picture.info:
+    if picture.format not in ("JPEG", "MPO") or "progressive" in picture.info:
         return False
+    if picture.format == "MPO":  # Pillow has gone back to its start: it begins with a JPEG
+        from PIL import JpegImagePlugin
+
+        picture = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
     scan = data[: picture.fp.tell()][-8 - 2 * picture.layers :]  # Pillow stops behind it
     return scan[:2] == b"\xff\xda" and scan[4] == picture.layers
 
