@@ -19,6 +19,7 @@ import pytest
 import sqlite_utils
 from click.testing import CliRunner
 from conftest import draw
+from odd_pictures import is_plain
 
 from datasette_image_search import catalog
 from datasette_image_search.cli import image_search
@@ -167,9 +168,19 @@ def test_plot_draws_the_query_beside_its_matches(shop, tmp_path):
         shades = list(grey.tobytes())
         # The query and seven matches: eight of twelve places are drawn, four are white.
         assert all(shade < 245 for shade in shades[:8]) and min(shades[8:]) > 250
-    assert "cannot be drawn" in failure(
-        "similar", shop / "shop.db", "products", 9, "--plot", tmp_path / "x.abc"
-    )
+
+
+def test_what_cannot_be_drawn_is_said_in_one_sentence(shop, tmp_path, monkeypatch):
+    asked = ("similar", shop / "shop.db", "products", 9, "--plot")
+    said = failure(*asked, tmp_path / "x.abc")
+    assert said.startswith(f"{tmp_path / 'x.abc'} cannot be drawn: its name must end in one of ")
+    assert " pdf, pgf, png, " in said and is_plain(said)
+    monkeypatch.setenv("PATH", "")  # LaTeX is nowhere
+    said = failure(*asked, tmp_path / "x.pgf")
+    assert said.startswith(f"{tmp_path / 'x.pgf'} cannot be drawn: matplotlib says: 'xelatex' not ")
+    assert is_plain(said)
+    said = failure(*asked, tmp_path / "none" / "x.png")
+    assert said == f"{tmp_path / 'none' / 'x.png'}: No such file or directory."
 
 
 def test_evaluate_measures_what_is_known(shop):

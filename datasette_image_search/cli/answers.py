@@ -177,6 +177,13 @@ def plot(answer: Answer, path: Path) -> None:
     from ..pictures import THUMBNAIL_SIDE, Geometry
     from ..pictures.decoders import Decoders
 
+    path = path if path.suffix else path.with_suffix(".png")
+    figure = Figure(layout="constrained")
+    kinds = figure.canvas.get_supported_filetypes()
+    if path.suffix[1:].lower() not in kinds:
+        raise UsageError(
+            f"{path} cannot be drawn: its name must end in one of {', '.join(sorted(kinds))}."
+        )
     panels = [("query", answer.query_thumbnail)]
     panels += [
         (f"{match.rank}   {match.score:.3f}", thumbnail)
@@ -184,7 +191,7 @@ def plot(answer: Answer, path: Path) -> None:
     ]
     across = min(len(panels), 6)
     down = -(-len(panels) // across)
-    figure = Figure(figsize=(2 * across, 2.3 * down), layout="constrained")
+    figure.set_size_inches(2 * across, 2.3 * down)
     axes = list(figure.subplots(down, across, squeeze=False).flat)
     for axis in axes:
         axis.set_axis_off()
@@ -197,9 +204,11 @@ def plot(answer: Answer, path: Path) -> None:
                 axis.text(0.5, 0.5, "no thumbnail", ha="center", va="center", fontsize=8)
             else:
                 axis.imshow(decoders.prepare(thumbnail, square, thumbnail=False).pixels)
-    path = path if path.suffix else path.with_suffix(".png")
     try:
         figure.savefig(path, dpi=120)
-    except ValueError as error:  # an ending matplotlib does not know
-        raise UsageError(f"{path} cannot be drawn: {error}") from None
+    except OSError:
+        raise
+    except Exception as error:  # what draws pgf raises several kinds, where LaTeX is missing
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise ImageSearchError(f"{path} cannot be drawn: matplotlib says: {reason}.") from None
     print(f"Drawn into {path}.", file=sys.stderr)
