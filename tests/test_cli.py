@@ -317,7 +317,17 @@ def test_a_key_may_be_below_zero(shop_copy, torch_home):
     run("embed", shop_copy / "shop.db", "products")
     said = run("similar", shop_copy / "shop.db", "products", "-5", "-k", "2", "--format", "json")
     assert len(json.loads(said.stdout)) == 2
-    run("similar", shop_copy / "shop.db", "products", "--formt", "json", code=2)
+
+
+@pytest.mark.parametrize(
+    "mistyped",
+    [("products", "--foo"), ("products", "--formt", "json"), ("products", "--formt=json"),
+     ("--foo", "products"), ("products", "--foo", "--image", "none.png")],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_mistyped_option_is_no_key(shop, mistyped):
+    said = failure("similar", shop / "shop.db", *mistyped, code=2)
+    assert "No such option" in said or "unexpected extra argument" in said
 
 
 def test_a_rowid_is_shown(shop_copy, torch_home):

@@ -158,6 +158,9 @@ def similar(database, table, pk, image, k, where, style, plot):
     """
     from . import answers
 
+    for word in (table, pk):
+        if word is not None and word.startswith("--"):  # whoever types it means an option
+            raise click.NoSuchOption(word.partition("=")[0])
     if (pk is None) == (image is None):
         raise click.UsageError("Give the key of a row or --image FILE, one of the two.")
     answer = answers.ask(database, table, pk, image, k, where, registered_models())
