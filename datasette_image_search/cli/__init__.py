@@ -17,6 +17,7 @@ from .output import show_what_can_be_shown
 
 DATABASE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
+INDEX = click.Choice(["auto", "exact", "ivf"])
 
 
 def register(cli: click.Group) -> None:
@@ -97,7 +98,7 @@ def load(database, table, folder, prune):
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto")
 @click.option("--batch-size", type=click.IntRange(1, 4096), help="Pictures a batch")
-@click.option("--index", help="The kind of index: auto, exact or ivf (compressed)")
+@click.option("--index", type=INDEX, help="The kind of index; ivf is compressed")
 @click.option("--collection", metavar="NAME", help="A further collection of the same table")
 @click.option("--replace", is_flag=True, help="Forget the collection first, and embed all anew")
 @click.option(
@@ -229,7 +230,7 @@ def evaluate(database, table, label, queries, gallery, k, as_json):
 @command
 @click.argument("database", type=DATABASE)
 @click.argument("table")
-@click.option("--index", "kind", required=True, help="auto, exact or ivf (compressed)")
+@click.option("--index", "kind", type=INDEX, required=True, help="Its kind; ivf is compressed")
 def index(database, table, kind):
     """Build another kind of index from the vectors at hand.
 
