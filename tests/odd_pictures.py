@@ -24,7 +24,7 @@ from PIL import Image, PngImagePlugin
 
 WIDTH, HEIGHT = 48, 32
 RED, GREEN, BLUE, WHITE = (220, 30, 30), (30, 160, 60), (40, 60, 200), (255, 255, 255)
-NOT_THIS = "this begins like a {}, but cannot be read as one."
+NOT_THIS = "this begins like {}, but cannot be read as one."
 QUARTERS = (RED, GREEN, BLUE, WHITE)  # upper left, upper right, lower left, lower right
 
 
@@ -156,8 +156,14 @@ def _no_pictures() -> Iterator[OddPicture]:
     yield no("feed.jpg", xml + b"<rss/>", "it looks like an XML document")
     yield no("paper.jpg", b"%PDF-1.7\n", "it looks like a PDF document")
     yield no("archive.jpg", _zip(), "it looks like a zip archive")
-    heic = struct.pack(">I", 24) + b"ftypheic\0\0\0\0mif1heic" + b"\0" * 100
-    yield no("phone.heic", heic, "it looks like HEIC, which Pillow cannot read")
+    for brands in ("heic mif1 heic", "heix mif1 heix", "heim", "heis", "mif1 mif1 heic", "mif1",
+                   "msf1 hevc", "hevc msf1 hevc", "hevx", "hevm", "hevs"):  # fmt: skip
+        name = f"phone-{brands.replace(' ', '-')}.heic"
+        yield no(name, _of_brands(brands), "it looks like HEIC, which Pillow cannot read")
+    for brands in ("mif1 avif mif1", "avif mif1 heic", "msf1 avis"):
+        name = f"hollow-{brands.replace(' ', '-')}.avif"
+        yield OddPicture(name, _of_brands(brands), NOT_THIS.format("an AVIF"))
+    yield no("phone.3gp", _of_brands("3gp4 isom"))
     for name, start, format in (
         ("cars.bmp", b"BMW builds cars, not pictures of them. ", "BMP"),
         ("name.pgm", b"P2P networks have no centre. ", "PPM"),
@@ -170,7 +176,15 @@ def _no_pictures() -> Iterator[OddPicture]:
         ("magic-alone.jp2", b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG2000"),
         ("magic-alone.avif", b"\0\0\0\x14ftypavif\0\0\0\0avif", "AVIF"),
     ):
-        yield OddPicture(name, start, NOT_THIS.format(format))
+        article = "an" if format in ("AVIF", "ICO") else "a"
+        yield OddPicture(name, start, NOT_THIS.format(f"{article} {format}"))
+
+
+def _of_brands(brands: str) -> bytes:
+    """What a file begins with that HEIC, AVIF and videos have in common."""
+    first, *others = brands.encode().split()
+    box = b"ftyp" + first + b"\0\0\0\0" + b"".join(others)
+    return struct.pack(">I", len(box) + 4) + box + b"\0" * 100
 
 
 def _zip() -> bytes:
@@ -212,10 +226,10 @@ def _truncated() -> Iterator[OddPicture]:
     )
     yield early("half.ppm", encoded(noise, "PPM")[:9000], "PPM")
     yield early("half.tif", encoded(noise, "TIFF")[:9000], "TIFF")
-    yield OddPicture("header-cut.jpg", encoded(noise, "JPEG")[:100], NOT_THIS.format("JPEG"))
-    yield OddPicture("header-cut.png", encoded(noise, "PNG")[:20], NOT_THIS.format("PNG"))
-    yield OddPicture("half.webp", encoded(noise, "WEBP")[:1000], NOT_THIS.format("WEBP"))
-    yield OddPicture("half.avif", encoded(noise, "AVIF")[:200], NOT_THIS.format("AVIF"))
+    yield OddPicture("header-cut.jpg", encoded(noise, "JPEG")[:100], NOT_THIS.format("a JPEG"))
+    yield OddPicture("header-cut.png", encoded(noise, "PNG")[:20], NOT_THIS.format("a PNG"))
+    yield OddPicture("half.webp", encoded(noise, "WEBP")[:1000], NOT_THIS.format("a WEBP"))
+    yield OddPicture("half.avif", encoded(noise, "AVIF")[:200], NOT_THIS.format("an AVIF"))
 
 
 def _damaged() -> Iterator[OddPicture]:
@@ -245,7 +259,7 @@ def _damaged() -> Iterator[OddPicture]:
         (273, 4, 8),
         (277, 3, 9),
     ]
-    yield OddPicture("nine-channels.tif", tiff(*tags, data=b"\0" * 999), NOT_THIS.format("TIFF"))
+    yield OddPicture("nine-channels.tif", tiff(*tags, data=b"\0" * 999), NOT_THIS.format("a TIFF"))
     data = bytearray(encoded(quarters(), "BMP"))
     data[28:30] = b"\x40\0"
     yield OddPicture("sixty-four-bits.bmp", bytes(data), other.format("BMP"))
@@ -520,6 +534,15 @@ def _deep() -> Iterator[OddPicture]:
         png(48, 32, depth=16, colour=2, rows=rows, before=key),
         colours=clear,
     )
+    # Its low bytes are zero, as black's are.
+    big = ((ramp * 255).astype(int) << 8).astype(">u2")
+    rows = [np.repeat(row[:, None], 3, axis=1).tobytes() for row in big]
+    key = [(b"tRNS", struct.pack(">HHH", 85 << 8, 85 << 8, 85 << 8))]
+    yield OddPicture(
+        "forty-eight-bits-high-key.png",
+        png(48, 32, depth=16, colour=2, rows=rows, before=key),
+        colours=clear,
+    )
     for name, values in (("unit", ramp), ("wide", ramp * 900 - 300)):
         data = encoded(Image.fromarray(values.astype(np.float32)), "TIFF")
         yield OddPicture(f"float-{name}.tif", data, colours=greys)
@@ -532,6 +555,34 @@ def _deep() -> Iterator[OddPicture]:
     )
     wide = Image.fromarray((ramp * 2_000_000).astype(np.int32))
     yield OddPicture("thirty-two-bits.tif", encoded(wide, "TIFF"), colours=greys)
+    unsigned = (ramp * (2**32 - 1)).astype("<u4").tobytes()
+    for name, more in (("said", [(339, 3, 1)]), ("unsaid", [])):
+        data = _grey_tiff(unsigned, 32, *more)
+        yield OddPicture(f"thirty-two-bits-unsigned-{name}.tif", data, colours=greys)
+    pairs = (ramp * 4095).astype(int).reshape(-1, 2)
+    twelve = b"".join((one << 12 | other).to_bytes(3, "big") for one, other in pairs.tolist())
+    yield OddPicture("twelve-bits.tif", _grey_tiff(twelve, 12), colours=greys)
+    for name, kind, data in (
+        ("sixteen-bits", 1, (ramp * 65535).astype("<u2")),
+        ("float", 3, ramp.astype("<f4")),
+    ):
+        data = _grey_tiff(data.tobytes(), data.itemsize * 8, (339, 3, kind), photometric=0)
+        yield OddPicture(f"{name}-white-is-zero.tif", data, colours=greys[::-1])
+
+
+def _grey_tiff(data: bytes, bits: int, *more: tuple[int, int, int], photometric=1) -> bytes:
+    tags = [
+        (256, 3, WIDTH),
+        (257, 3, HEIGHT),
+        (258, 3, bits),
+        (259, 3, 1),
+        (262, 3, photometric),
+        (273, 4, 8),
+        (277, 3, 1),
+        (278, 3, HEIGHT),
+        (279, 4, len(data)),
+    ]
+    return tiff(*tags, *more, data=data)
 
 
 def _jpegs() -> Iterator[OddPicture]:

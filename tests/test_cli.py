@@ -19,12 +19,15 @@ import pytest
 import sqlite_utils
 from click.testing import CliRunner
 from conftest import draw
+from odd_pictures import is_plain
 
 from datasette_image_search import catalog
 from datasette_image_search.cli import image_search
 from datasette_image_search.collection import Collection
 from datasette_image_search.collection.evaluation import _error
 from datasette_image_search.vector_index.lock import hold
+
+LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux takes any bytes")
 
 
 def run(*arguments, code=0):
@@ -165,9 +168,19 @@ def test_plot_draws_the_query_beside_its_matches(shop, tmp_path):
         shades = list(grey.tobytes())
         # The query and seven matches: eight of twelve places are drawn, four are white.
         assert all(shade < 245 for shade in shades[:8]) and min(shades[8:]) > 250
-    assert "cannot be drawn" in failure(
-        "similar", shop / "shop.db", "products", 9, "--plot", tmp_path / "x.abc"
-    )
+
+
+def test_what_cannot_be_drawn_is_said_in_one_sentence(shop, tmp_path, monkeypatch):
+    asked = ("similar", shop / "shop.db", "products", 9, "--plot")
+    said = failure(*asked, tmp_path / "x.abc")
+    assert said.startswith(f"{tmp_path / 'x.abc'} cannot be drawn: its name must end in one of ")
+    assert " pdf, pgf, png, " in said and is_plain(said)
+    monkeypatch.setenv("PATH", "")  # LaTeX is nowhere
+    said = failure(*asked, tmp_path / "x.pgf")
+    assert said.startswith(f"{tmp_path / 'x.pgf'} cannot be drawn: matplotlib says: 'xelatex' not ")
+    assert is_plain(said)
+    said = failure(*asked, tmp_path / "none" / "x.png")
+    assert said == f"{tmp_path / 'none' / 'x.png'}: No such file or directory."
 
 
 def test_evaluate_measures_what_is_known(shop):
@@ -251,7 +264,6 @@ def test_index_builds_again_from_the_vectors_at_hand(shop_copy):
         (("embed", "{text}", "products"), "{text} is not a database that can be used: "),
         (("embed", "{db}", "products", "--model", "mini"), "The collection 'products' has model "),
         (("embed", "{db}", "products", "--root", "{none}"), "The pictures' folder {none} is not"),
-        (("embed", "{db}", "products", "--index", "best"), "There is no kind of index named "),
         (("load", "{db}", "photos", "{none}"), "There is no folder '{none}'."),
         (("load", "{db}", "", "{folder}"), "The table must have a name."),
         (("load", "{none}/x.db", "photos", "{folder}"), "There is no folder '{none}' for x.db."),
@@ -304,7 +316,17 @@ def test_a_key_may_be_below_zero(shop_copy, torch_home):
     run("embed", shop_copy / "shop.db", "products")
     said = run("similar", shop_copy / "shop.db", "products", "-5", "-k", "2", "--format", "json")
     assert len(json.loads(said.stdout)) == 2
-    run("similar", shop_copy / "shop.db", "products", "--formt", "json", code=2)
+
+
+@pytest.mark.parametrize(
+    "mistyped",
+    [("products", "--foo"), ("products", "--formt", "json"), ("products", "--formt=json"),
+     ("--foo", "products"), ("products", "--foo", "--image", "none.png")],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_mistyped_option_is_no_key(shop, mistyped):
+    said = failure("similar", shop / "shop.db", *mistyped, code=2)
+    assert "No such option" in said or "unexpected extra argument" in said
 
 
 def test_a_rowid_is_shown(shop_copy, torch_home):
@@ -500,10 +522,50 @@ def test_text_that_is_no_utf8_is_its_own_rows_alone(shop_copy, torch_home):
     )
 
 
+def test_output_needs_no_encoding_that_has_every_character(shop_copy):
+    """A file on Windows has the country's encoding, which most characters are missing in."""
+    name = "Łódź \N{SNOWMAN} è"
+    with closing(sqlite3.connect(shop_copy / "shop.db")) as conn:
+        conn.execute("update products set name = ?", (name,))
+        conn.commit()
+
+    def printed(*arguments) -> bytes:
+        command = [sys.executable, "-m", "datasette", "image-search", *map(str, arguments)]
+        env = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+        done = subprocess.run(command, capture_output=True, env=env)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    asked = ("similar", shop_copy / "shop.db", "products", 1, "-k", 1)
+    (row,) = json.loads(printed(*asked, "--format", "json").decode())
+    (same,) = csv.DictReader(io.StringIO(printed(*asked, "--format", "csv").decode()))
+    assert row["name"] == same["name"] == name
+    assert "?ód? ? è" in printed(*asked).decode("cp1252")
+
+
+@LINUX
+def test_an_argument_that_is_no_text_is_said(shop):
+    command = [sys.executable, "-m", "datasette", "image-search", "similar"]
+    done = subprocess.run([*command, shop / "shop.db", "products", b"\xff"], capture_output=True)
+    assert done.returncode == 1
+    assert done.stderr == b"Error: An argument is not text (UTF-8).\n"
+
+
 def test_usage_errors_have_exit_code_2(shop):
     failure("similar", shop / "shop.db", "products", code=2)
     failure("similar", shop / "shop.db", "products", 1, "-k", 0, code=2)
     failure("embed", shop / "shop.db", "products", "--metric", "hamming", code=2)
+    for command in ("embed", "index"):
+        said = failure(command, shop / "shop.db", "products", "--index", "best", code=2)
+        assert said == "Invalid value for '--index': 'best' is not one of 'auto', 'exact', 'ivf'."
+
+
+def test_the_kinds_of_index_are_those_there_are():
+    """They are written down twice, so that the commands' help waits for no FAISS."""
+    from datasette_image_search.cli import INDEX
+    from datasette_image_search.vector_index import CHOICES
+
+    assert tuple(INDEX.choices) == CHOICES
 
 
 def test_damage_to_the_sidecar_is_said_and_status_goes_on(shop_copy):

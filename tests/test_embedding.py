@@ -1110,3 +1110,23 @@ def test_load_skips_names_that_no_text_can_hold(tmp_path):
     shutil.copy(folder / "good.png", os.fsencode(folder) + b"/b\xff.png")
     summary = load(tmp_path / "p.db", "photos", folder)
     assert (summary.added, summary.skipped) == (1, 1)
+
+
+@pytest.mark.parametrize("moment", [300_000_000_000, -70_000_000_000, 2**62])
+def test_load_takes_a_file_of_a_year_that_there_is_not(tmp_path, monkeypatch, moment):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in ("odd.png", "usual.png"):
+        draw("disc", "red").save(folder / name)
+    stat = Path.stat
+
+    def odd_stat(path, **options):
+        found = stat(path, **options)
+        # Not every file system keeps such a date.
+        return found if path.name != "odd.png" else os.stat_result((*found[:8], moment, found[9]))
+
+    monkeypatch.setattr(Path, "stat", odd_stat)
+    assert load(tmp_path / "p.db", "photos", folder).added == 2
+    assert load(tmp_path / "p.db", "photos", folder).unchanged == 2
+    rows = list(sqlite_utils.Database(tmp_path / "p.db")["photos"].rows)
+    assert [row["modified"] is None for row in rows] == [True, False]

@@ -180,6 +180,26 @@ def test_a_jpeg_beyond_the_limit_is_decoded_where_it_is_reduced():
     assert "12,000 × 9,000" in refusal(passes, smallest_side=512)
 
 
+def mpo(first: Image.Image, **options) -> bytes:
+    """Two JPEGs in one file, as phones write what they keep beside a photo."""
+    second = Image.new("RGB", (40, 30), "red")
+    return encoded(first, "MPO", save_all=True, append_images=[second], **options)
+
+
+def test_a_jpeg_with_others_behind_it_is_decoded_as_one():
+    data = mpo(quarters(size=(4000, 3000)))
+    assert Image.open(io.BytesIO(data)).format == "MPO"
+    reduced, told = decode(data, smallest_side=512)
+    assert (reduced.size, told) == ((1000, 750), (4000, 3000))
+    large = mpo(Image.new("L", (12_000, 9_000), 90))
+    assert "12,000 × 9,000" in refusal(large)
+    made = pictures.prepare(large, SQUASH)
+    assert (made.width, made.height) == (12_000, 9_000)
+    assert (made.pixels == 90).all()
+    passes = mpo(Image.new("L", (12_000, 9_000), 90), progressive=True)
+    assert "12,000 × 9,000" in refusal(passes, smallest_side=512)
+
+
 def test_a_jpeg_whose_colours_come_one_after_the_other_is_not_held_to_be_small():
     data = encoded(quarters(), "JPEG", subsampling=0)
     at = data.index(b"\xff\xda")

@@ -549,6 +549,7 @@ def web(tmp_path):
 def test_a_url_is_http_or_https():
     assert is_url("http://x/a.png")
     assert is_url("HTTPS://x/a.png")
+    assert is_url(" \t\nhttp://x/a.png ")
     assert not any(map(is_url, ("ftp://x", "file:///x", "http.png", "//x/a.png", "", " http")))
 
 
@@ -567,9 +568,11 @@ def test_urls_are_written_as_people_write_them(web, server):
     web.fetch(f"{server.url}/already%20right.png")
     web.fetch(server.url)
     web.fetch(f"{server.url.upper()}/a.png")
+    web.fetch(f"  {server.url}/a.png\n")
     paths_asked = [path for path, _ in server.asked]
     assert paths_asked == [
         "/gr%C3%BCn%20und%20'blau'.png?a=1&b=%C3%BC", "/already%20right.png", "/", "/a.png",
+        "/a.png",
     ]  # fmt: skip
 
 

@@ -13,9 +13,11 @@ import click
 from ..errors import ImageSearchError
 from ..hookspecs import registered_models
 from ..wording import command_line, visible
+from .output import show_what_can_be_shown
 
 DATABASE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
+INDEX = click.Choice(["auto", "exact", "ivf"])
 
 
 def register(cli: click.Group) -> None:
@@ -33,6 +35,7 @@ def command(function, **settings):
 
     @wraps(function)
     def plain(*arguments, **options):
+        show_what_can_be_shown()
         try:
             return function(*arguments, **options)
         except ImageSearchError as error:
@@ -95,7 +98,7 @@ def load(database, table, folder, prune):
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto")
 @click.option("--batch-size", type=click.IntRange(1, 4096), help="Pictures a batch")
-@click.option("--index", help="The kind of index: auto, exact or ivf (compressed)")
+@click.option("--index", type=INDEX, help="The kind of index; ivf is compressed")
 @click.option("--collection", metavar="NAME", help="A further collection of the same table")
 @click.option("--replace", is_flag=True, help="Forget the collection first, and embed all anew")
 @click.option(
@@ -156,6 +159,9 @@ def similar(database, table, pk, image, k, where, style, plot):
     """
     from . import answers
 
+    for word in (table, pk):
+        if word is not None and word.startswith("--"):  # whoever types it means an option
+            raise click.NoSuchOption(word.partition("=")[0])
     if (pk is None) == (image is None):
         raise click.UsageError("Give the key of a row or --image FILE, one of the two.")
     answer = answers.ask(database, table, pk, image, k, where, registered_models())
@@ -224,7 +230,7 @@ def evaluate(database, table, label, queries, gallery, k, as_json):
 @command
 @click.argument("database", type=DATABASE)
 @click.argument("table")
-@click.option("--index", "kind", required=True, help="auto, exact or ivf (compressed)")
+@click.option("--index", "kind", type=INDEX, required=True, help="Its kind; ivf is compressed")
 def index(database, table, kind):
     """Build another kind of index from the vectors at hand.
 

@@ -17,6 +17,7 @@ from .. import catalog
 from ..collection import Collection, Match, as_text, finite, picture_vector
 from ..errors import ImageSearchError, SourceError, UsageError
 from ..wording import free_names, visible
+from .output import write_data
 
 _WIDEST_CELL = 40
 
@@ -88,7 +89,7 @@ def show(answer: Answer, style: str) -> None:
     if style == "json":
         records = [{k: finite(v) for k, v in one.items()} for one in _records(answer, _in_base64)]
         text = json.dumps(records, indent=2, ensure_ascii=False, default=as_text)
-        click.echo("\n".join(_in_json(line) for line in text.split("\n")))
+        write_data("".join(f"{_in_json(line)}\n" for line in text.split("\n")))
     elif style == "csv":
         buffer = io.StringIO()
         names = (*_columns(answer), *_figure_names(answer))
@@ -98,7 +99,7 @@ def show(answer: Answer, style: str) -> None:
         text = buffer.getvalue()
         if sys.stdout.isatty():
             text = "".join(f"{visible(line)}\n" for line in text.splitlines())
-        click.echo(text, nl=False, color=True)  # a file gets what the table has, to the byte
+        write_data(text)
     else:
         _show_table(answer)
 
@@ -176,6 +177,13 @@ def plot(answer: Answer, path: Path) -> None:
     from ..pictures import THUMBNAIL_SIDE, Geometry
     from ..pictures.decoders import Decoders
 
+    path = path if path.suffix else path.with_suffix(".png")
+    figure = Figure(layout="constrained")
+    kinds = figure.canvas.get_supported_filetypes()
+    if path.suffix[1:].lower() not in kinds:
+        raise UsageError(
+            f"{path} cannot be drawn: its name must end in one of {', '.join(sorted(kinds))}."
+        )
     panels = [("query", answer.query_thumbnail)]
     panels += [
         (f"{match.rank}   {match.score:.3f}", thumbnail)
@@ -183,7 +191,7 @@ def plot(answer: Answer, path: Path) -> None:
     ]
     across = min(len(panels), 6)
     down = -(-len(panels) // across)
-    figure = Figure(figsize=(2 * across, 2.3 * down), layout="constrained")
+    figure.set_size_inches(2 * across, 2.3 * down)
     axes = list(figure.subplots(down, across, squeeze=False).flat)
     for axis in axes:
         axis.set_axis_off()
@@ -196,9 +204,11 @@ def plot(answer: Answer, path: Path) -> None:
                 axis.text(0.5, 0.5, "no thumbnail", ha="center", va="center", fontsize=8)
             else:
                 axis.imshow(decoders.prepare(thumbnail, square, thumbnail=False).pixels)
-    path = path if path.suffix else path.with_suffix(".png")
     try:
         figure.savefig(path, dpi=120)
-    except ValueError as error:  # an ending matplotlib does not know
-        raise UsageError(f"{path} cannot be drawn: {error}") from None
+    except OSError:
+        raise
+    except Exception as error:  # what draws pgf raises several kinds, where LaTeX is missing
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise ImageSearchError(f"{path} cannot be drawn: matplotlib says: {reason}.") from None
     print(f"Drawn into {path}.", file=sys.stderr)

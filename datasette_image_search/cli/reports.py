@@ -10,6 +10,7 @@ from .. import catalog
 from .. import collection as room
 from ..collection import Collection
 from ..wording import command_line, visible
+from .output import write_data
 
 
 def _say(line: str) -> None:
@@ -22,7 +23,7 @@ def status(database, as_json: bool) -> None:
     with catalog.plainly(database):
         found = room.status(conn, None if as_json else 10)
     if as_json:
-        click.echo(json.dumps([_as_dict(one) for one in found], indent=2))
+        write_data(json.dumps([_as_dict(one) for one in found], indent=2) + "\n")
         return
     if not found:
         _say(f"No collections in {database}: 'embed' makes one.")
@@ -89,7 +90,7 @@ def evaluation(database, table, label, queries, gallery, k, as_json) -> None:
         collection = Collection.open(conn, table)
         found = room.evaluate(collection, label, queries=queries, gallery=gallery, k=k)
     if as_json:
-        click.echo(json.dumps(found.as_dict(), indent=2))
+        write_data(json.dumps(found.as_dict(), indent=2) + "\n")
         return
     record = collection.record
     _say(

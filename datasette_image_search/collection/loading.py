@@ -225,11 +225,15 @@ def _store(conn, table: str, rows: list[tuple]) -> None:
     )
 
 
-def _state(found: os.stat_result) -> tuple[int, str]:
+def _state(found: os.stat_result) -> tuple[int, str | None]:
     """What tells a file from its next version: bytes, and when it was modified."""
     return found.st_size, _time(found)
 
 
-def _time(found: os.stat_result) -> str:
-    moment = datetime.fromtimestamp(found.st_mtime, timezone.utc)
+def _time(found: os.stat_result) -> str | None:
+    """In UTC; none where a damaged disk or a camera's clock tells of a year that is not ours."""
+    try:
+        moment = datetime.fromtimestamp(found.st_mtime, timezone.utc)
+    except (ValueError, OverflowError, OSError):  # by how far, and on which system
+        return None
     return moment.isoformat(timespec="microseconds")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from PIL import ExifTags, Image, ImageOps
 
 from ..errors import PictureError, UsageError
-from .colours import rgb
+from .colours import rgb, shorten_key
 from .opening import open_picture, refusal, refuse_costly
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ def decode(data: bytes, smallest_side: int = 0) -> tuple[Image.Image, tuple[int,
         if smallest_side:
             picture.draft("RGB", (smallest_side, smallest_side))
         refuse_costly(picture, size, data)
+        shorten_key(picture)
         picture.load()
         orientation = _orientation(picture)
         picture = rgb(picture)

@@ -6,10 +6,27 @@ Where whole copies would be large, a strip of the picture is converted at a time
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
+if TYPE_CHECKING:
+    import numpy as np
+
 _STRIP_PIXELS = 2**20
+# Tags of a TIFF, and what two of them say.
+_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+_WHITE_IS_ZERO, _UNSIGNED = 0, 1
+
+
+def shorten_key(picture: Image.Image) -> None:
+    """Make the transparent colour of a PNG, not loaded yet, one of those that it will have.
+
+    Of 48-bit colours Pillow keeps the high bytes, but compares them with the key's low ones.
+    """
+    key = picture.info.get("transparency")
+    if isinstance(key, tuple) and picture.tile and picture.tile[0][3] == "RGB;16B":
+        picture.info["transparency"] = tuple(value >> 8 for value in key)
 
 
 def rgb(picture: Image.Image) -> Image.Image:
@@ -45,12 +62,14 @@ def _from_deep_grey(picture: Image.Image) -> Image.Image:
     import numpy as np  # only here and below, so that a decoder starts quickly
 
     low, high = _range(picture)
+    upside_down = _tag(picture, _PHOTOMETRIC) == _WHITE_IS_ZERO  # Pillow sees to it in 8-bit grey
     clear = picture.info.get("transparency")  # in 16-bit grey, one value is transparent
     whole = Image.new("L", picture.size)
     for box in _strips(picture.size):
-        values = np.asarray(picture.crop(box), np.float64)
+        values = _values(picture, box)
         with np.errstate(invalid="ignore"):  # nan has no grey; it becomes the darkest
-            scaled = np.nan_to_num((values.clip(low, high) - low) * (255 / ((high - low) or 1)))
+            scaled = (values.clip(low, high) - low) * (255 / ((high - low) or 1))
+            scaled = np.nan_to_num(255 - scaled if upside_down else scaled)
         grey = scaled.round().astype(np.uint8)
         if isinstance(clear, int):
             grey[values == clear] = 255
@@ -59,15 +78,31 @@ def _from_deep_grey(picture: Image.Image) -> Image.Image:
 
 
 def _range(picture: Image.Image) -> tuple[float, float]:
-    """What is black and what is white in deep grey."""
-    if picture.mode.startswith("I;"):
-        return 0.0, 65535.0
+    """What is zero and what is full in deep grey: black and white, or the other way round."""
+    if picture.mode.startswith("I;"):  # a TIFF may have 12 bits
+        return 0.0, 2.0 ** (_tag(picture, _BITS) or 16) - 1
     import numpy as np
 
     low = high = 0.0
     for box in _strips(picture.size):
-        values = np.asarray(picture.crop(box), np.float64)
+        values = _values(picture, box)
         values = values[np.isfinite(values)]
         low, high = float(values.min(initial=low)), float(values.max(initial=high))
     usual = 1.0 if picture.mode == "F" else 65535.0
     return (0.0, usual) if low >= 0 and high <= usual else (low, high)
+
+
+def _values(picture: Image.Image, box: tuple[int, int, int, int]) -> np.ndarray:
+    """The greys of a strip, as they were meant: Pillow's 32 bits have a sign."""
+    import numpy as np
+
+    values = np.array(picture.crop(box), np.float64)
+    if _tag(picture, _BITS) == 32 and _tag(picture, _SAMPLE_FORMAT) in (None, _UNSIGNED):
+        values[values < 0] += 2.0**32
+    return values
+
+
+def _tag(picture: Image.Image, number: int) -> int | None:
+    """The first value of a TIFF's tag; other formats have none."""
+    value = getattr(picture, "tag_v2", {}).get(number)
+    return value[0] if isinstance(value, tuple) else value

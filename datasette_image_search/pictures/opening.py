@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import math
 from contextlib import suppress
 from functools import cache
@@ -18,6 +19,12 @@ FORMATS = {
     "JPEG": "Jpeg", "PNG": "Png", "GIF": "Gif", "WEBP": "WebP", "TIFF": "Tiff",
     "BMP": "Bmp", "AVIF": "Avif", "JPEG2000": "Jpeg2K", "PPM": "Ppm", "ICO": "Ico",
 }  # fmt: skip
+# What a file of HEIC's container (HEIF) calls itself: as the standard has it, where the coding
+# is HEVC; and where it may be any, which is AVIF where that is named beside it.
+_HEIC_BRANDS = frozenset(
+    [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"]
+)
+_AVIF_BRANDS = frozenset([b"avif", b"avis"])
 NEEDS_MEMORY = "the picture needs more memory than there is."
 # As decoded: Pillow keeps RGB in 4 bytes a pixel, and warns of bombs from 89.4 million on.
 MAX_PIXELS = 89_000_000
@@ -43,7 +50,9 @@ def open_picture(file: BinaryIO) -> ImageFile.ImageFile:
         try:
             return opener(file, "")
         except Exception as error:
-            raise refusal(error, format, opened=False) from None
+            if not _is_heic(start):  # it begins as AVIF may
+                raise refusal(error, format, opened=False) from None
+            break
     raise PictureError(f"this is not a picture: {_what_it_is(start)}.")
 
 
@@ -83,8 +92,12 @@ def _is_decoded_row_by_row(picture: ImageFile.ImageFile, data: bytes) -> bool:
 
     So it is where the first scan has all components, and is not refined by others.
     """
-    if picture.format != "JPEG" or "progressive" in picture.info:
+    if picture.format not in ("JPEG", "MPO") or "progressive" in picture.info:
         return False
+    if picture.format == "MPO":  # Pillow has gone back to its start: it begins with a JPEG
+        from PIL import JpegImagePlugin
+
+        picture = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
     scan = data[: picture.fp.tell()][-8 - 2 * picture.layers :]  # Pillow stops behind it
     return scan[:2] == b"\xff\xda" and scan[4] == picture.layers
 
@@ -102,18 +115,23 @@ def refusal(error: Exception, format: str, *, opened: bool = True) -> PictureErr
     if isinstance(error, NotImplementedError) or any(
         word in text for word in ("unsupported", "not supported", "unknown", "cannot handle")
     ):
-        return PictureError(f"the picture is a {format} of a kind that Pillow cannot read.")
+        return PictureError(f"the picture is {_a(format)} of a kind that Pillow cannot read.")
     if "text chunk" in text or "max_text" in text:
         return PictureError(
-            f"the picture is a {format} with a text or a colour profile larger than is read."
+            f"the picture is {_a(format)} with a text or a colour profile larger than is read."
         )
     if not opened:
-        return PictureError(f"this begins like a {format}, but cannot be read as one.")
+        return PictureError(f"this begins like {_a(format)}, but cannot be read as one.")
     if isinstance(error, EOFError) or "truncated" in text or "end of file" in text:
         return PictureError(f"the picture is damaged: the {format} ends too early.")
     if "checksum" in text:
         return PictureError(f"the picture is damaged: the {format} has a wrong checksum.")
     return PictureError(f"the picture is damaged: the {format} cannot be decoded.")
+
+
+def _a(format: str) -> str:
+    """The format's name behind its article, as it is spoken: an AVIF, an MPO."""
+    return f"{'an' if format[0] in 'AIM' else 'a'} {format}"
 
 
 def _what_it_is(start: bytes) -> str:
@@ -129,6 +147,15 @@ def _what_it_is(start: bytes) -> str:
     ):
         if text.startswith(mark):
             return f"it looks like {name}"
-    if start[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
+    if _is_heic(start):
         return "it looks like HEIC, which Pillow cannot read"
     return "no known format begins like this file"
+
+
+def _is_heic(start: bytes) -> bool:
+    """Does it say so? Its container is AVIF's too; the brands tell what is inside."""
+    if start[4:8] != b"ftyp":
+        return False
+    end = int.from_bytes(start[:4], "big")
+    brands = {start[at : at + 4] for at in (8, *range(16, min(end, len(start)), 4))}
+    return not brands.isdisjoint(_HEIC_BRANDS) and brands.isdisjoint(_AVIF_BRANDS)

@@ -42,7 +42,8 @@ _PRIVATE = tuple(
 
 
 def is_url(value) -> bool:
-    return isinstance(value, str) and value.lower().startswith(("http://", "https://"))
+    """Spaces around it do no harm: spreadsheets leave them, and browsers accept them."""
+    return isinstance(value, str) and value.lstrip()[:8].lower().startswith(("http://", "https://"))
 
 
 class Web:

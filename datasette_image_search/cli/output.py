@@ -1,0 +1,24 @@
+"""What goes to stdout, whatever characters its encoding has."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+
+def show_what_can_be_shown() -> None:
+    """From here on, what stdout's encoding has no character for is a question mark.
+
+    Windows gives a file the encoding of the country, which lacks most of the others'.
+    """
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def write_data(text: str) -> None:
+    """JSON or CSV: for a file or a program in UTF-8, to the byte; on a terminal as text."""
+    if sys.stdout.isatty() or not hasattr(sys.stdout, "buffer"):
+        click.echo(text, nl=False)
+    else:
+        click.echo(text.encode(), nl=False)
