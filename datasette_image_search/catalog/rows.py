@@ -45,7 +45,8 @@ class Rows:
         self._join = " and ".join(f"{self._rows}.{key} = {own}" for key, own in pairs)
         self._match_key = " and ".join(f"{self._rows}.{key} = ?" for key in self._keys)
         # What another collection keeps of a picture is not this one's to show.
-        self._thumbnail = "thumbnail" if collection.thumbnails else "null"
+        thumbnail = "main.image_search_pictures.thumbnail"
+        self._thumbnail = thumbnail if collection.thumbnails else "null"
         column = f"{self._table}.{quote(collection.column_name)}"
         # SQLite lets a text key be null; Datasette has no address for such a row.
         named = " and ".join(f"{own} is not null" for own in self._own_keys)
@@ -155,14 +156,16 @@ class Rows:
         same = " and ".join(f"{column} = asked.own{i}" for i, column in enumerate(own))
         recorded = " and ".join(f"{self._rows}.{key} = {of}" for key, of in zip(self._keys, own))
         rowid = "image_search_row.rowid, " if self.collection.key_columns == ("rowid",) else ""
+        # Every column with its table's name: the user's may be called what ours are.
+        picture = f"{self._rows}.image_search_picture"
         cursor = self.conn.execute(
             f"with asked (number, {names}) as (values {', '.join([marks] * len(keys))}) "
-            f"select asked.number, image_search_picture, {self._thumbnail} is not null, "
+            f"select asked.number, {picture}, {self._thumbnail} is not null, "
             f"{rowid}image_search_row.* "
             f"from asked cross join {self._table} as image_search_row on {same} "
             f"left join {self._rows} on {recorded} "
-            "left join main.image_search_pictures as pictures "
-            "on pictures.id = image_search_picture order by asked.number",
+            "left join main.image_search_pictures "
+            f"on main.image_search_pictures.id = {picture} order by asked.number",
             [value for number, key in enumerate(keys) for value in (number, *key)],
         )
         columns = [column[0] for column in cursor.description[3:]]
