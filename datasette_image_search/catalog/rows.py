@@ -15,6 +15,9 @@ from . import schema
 from .collections import CollectionRecord, damaged
 from .tables import database_name, quote
 
+# What every SQLite takes in one query; some take more.
+_MOST_VARIABLES = 999
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -147,9 +150,12 @@ class Rows:
         return [tuple(row) for row in self.conn.execute(query, parameters or {}).fetchall()]
 
     def shown(self, keys: list[tuple]) -> list[Shown]:
-        """The rows of ``keys`` that are there, in that order, by one query."""
-        if not keys:
-            return []
+        """The rows of ``keys`` that are there, in that order, by as few queries as can be."""
+        at_once = max(1, _MOST_VARIABLES // (1 + len(self._keys)))
+        parts = (keys[start : start + at_once] for start in range(0, len(keys), at_once))
+        return [row for part in parts for row in self._shown(part)]
+
+    def _shown(self, keys: list[tuple]) -> list[Shown]:
         own = [f"image_search_row.{quote(key)}" for key in self.collection.key_columns]
         marks = f"(?{', ?' * len(own)})"
         names = ", ".join(f"own{number}" for number in range(len(own)))
