@@ -5,28 +5,15 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 
 from ..wording import command_line
-from . import schema
+from . import schema, shown
 from .collections import CollectionRecord, damaged
+from .shown import Shown
 from .tables import database_name, quote
-
-# What every SQLite takes in one query; some take more.
-_MOST_VARIABLES = 999
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A whole row (column → value, and ``rowid`` where that is its key) with its picture."""
-
-    key: tuple
-    values: dict
-    picture: int | None
-    has_thumbnail: bool
 
 
 class Rows:
@@ -149,35 +136,13 @@ class Rows:
         )
         return [tuple(row) for row in self.conn.execute(query, parameters or {}).fetchall()]
 
-    def shown(self, keys: list[tuple]) -> list[Shown]:
-        """The rows of ``keys`` that are there, in that order, by as few queries as can be."""
-        at_once = max(1, _MOST_VARIABLES // (1 + len(self._keys)))
-        parts = (keys[start : start + at_once] for start in range(0, len(keys), at_once))
-        return [row for part in parts for row in self._shown(part)]
-
-    def _shown(self, keys: list[tuple]) -> list[Shown]:
-        own = [f"image_search_row.{quote(key)}" for key in self.collection.key_columns]
-        marks = f"(?{', ?' * len(own)})"
-        names = ", ".join(f"own{number}" for number in range(len(own)))
-        same = " and ".join(f"{column} = asked.own{i}" for i, column in enumerate(own))
-        recorded = " and ".join(f"{self._rows}.{key} = {of}" for key, of in zip(self._keys, own))
-        rowid = "image_search_row.rowid, " if self.collection.key_columns == ("rowid",) else ""
-        # Every column with its table's name: the user's may be called what ours are.
-        picture = f"{self._rows}.image_search_picture"
-        cursor = self.conn.execute(
-            f"with asked (number, {names}) as (values {', '.join([marks] * len(keys))}) "
-            f"select asked.number, {picture}, {self._thumbnail} is not null, "
-            f"{rowid}image_search_row.* "
-            f"from asked cross join {self._table} as image_search_row on {same} "
-            f"left join {self._rows} on {recorded} "
-            "left join main.image_search_pictures "
-            f"on main.image_search_pictures.id = {picture} order by asked.number",
-            [value for number, key in enumerate(keys) for value in (number, *key)],
-        )
-        columns = [column[0] for column in cursor.description[3:]]
+    def shown(self, keys: list[tuple], columns: list[str] | None = None) -> list[Shown]:
+        """The rows of ``keys`` that are there, in that order: whole, or these ``columns``."""
         return [
-            Shown(keys[number], dict(zip(columns, values)), self._checked(picture), bool(thumbnail))
-            for number, picture, thumbnail, *values in cursor.fetchall()
+            Shown(key, values, self._checked(picture), has_thumbnail)
+            for key, values, picture, has_thumbnail in shown.read(
+                self.conn, self.collection, keys, columns
+            )
         ]
 
     def contents(self, keys: list[tuple]) -> tuple[tuple[str, ...], list[tuple]]:

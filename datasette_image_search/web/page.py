@@ -86,18 +86,22 @@ class Question:
 
 @dataclass(frozen=True)
 class Found:
+    """``label_column`` is what rows are called by, where whole rows were not asked for."""
+
     answer: search.Answer
     conditions: Conditions
     upload: uploads.Upload | None
+    label_column: str | None = None
 
 
-async def find(place: Place, question: Question) -> Found:
+async def find(place: Place, question: Question, whole_rows: bool = False) -> Found:
     """Put the question to the place's collection, under the table page's filters."""
     datasette, request = place.datasette, place.request
     upload = None
     if question.similar is None and question.token is not None:
         upload = uploads.of(datasette).find(place.database, place.record, question.token)
     conditions = await filters.conditions(datasette, request, place.database, place.table)
+    label = None if whole_rows else await place.db.label_column_for_table(place.table)
     answer = await search.ask(
         datasette,
         place.db,
@@ -106,8 +110,9 @@ async def find(place: Place, question: Question) -> Found:
         upload=upload,
         size=question.size,
         conditions=conditions,
+        columns=None if whole_rows else [label] if label else [],
     )
-    return Found(answer, conditions, upload)
+    return Found(answer, conditions, upload, label)
 
 
 # -- JSON -------------------------------------------------------------------------------
@@ -184,10 +189,9 @@ async def as_html(
 
 async def _with_matches(place: Place, question: Question, found: Found) -> dict:
     answer = found.answer
-    label_column = await place.db.label_column_for_table(place.table)
     asked = None
     if answer.asked:
-        asked = _card(place, answer.asked, label_column)
+        asked = _card(place, answer.asked, found.label_column)
     elif found.upload:
         asked = {"label": "your picture", "thumbnail": _inline(found.upload.thumbnail)}
     more = None
@@ -204,7 +208,7 @@ async def _with_matches(place: Place, question: Question, found: Found) -> dict:
         **({"heading": f"Similar to {asked['label']}"} if asked else {}),
         "asked": asked,
         "why_none": answer.why_none and sentence(answer.why_none),
-        "cards": [_card(place, row, label_column) for row in answer.rows],
+        "cards": [_card(place, row, found.label_column) for row in answer.rows],
         "more_url": more,
         "is_cut": answer.truncated and is_last,
         "json_url": place.link(*question.own, own_size, format=".json"),
@@ -215,8 +219,8 @@ async def _with_matches(place: Place, question: Question, found: Found) -> dict:
 
 
 def _card(place: Place, row: search.Row, label_column: str | None) -> dict:
-    label = row.values.get(label_column) if label_column else None
-    if isinstance(label, bytes) or not _can_be_seen(label):
+    label = row.values.get(label_column)
+    if not _can_be_seen(label):
         label = ", ".join(str(value) for value in row.key)
     path = links.row_path(row.key)
     return {

@@ -77,7 +77,7 @@ async def _image_search(request, datasette, wants_json: bool):
             if not wants_json:
                 own_size = request.args.get("_size")
                 return Response.redirect(place.link(("_upload", token), ("_size", own_size)), 303)
-        found = await page.find(place, question)
+        found = await page.find(place, question, whole_rows=wants_json)
     except ImageSearchError as error:
         headers = {"retry-after": "5"} if isinstance(error, Busy) else {}
         if wants_json:
