@@ -12,7 +12,7 @@ from datasette.views.base import DatasetteError
 
 from ..errors import Busy, ImageSearchError, TooLarge, UsageError
 from . import body, collections, links, multipart, page, permissions, uploads, versions
-from .page import DEFAULT_SIZE, Place, Question
+from .place import DEFAULT_SIZE, Place, Question
 from .settings import Settings, settings
 
 _TABLE = r"^/(?P<database>[^\/\.]+)/(?P<table>[^\/\.]+)/-/image-search"
