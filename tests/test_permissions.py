@@ -252,6 +252,43 @@ async def test_catalog_tables_are_for_root_alone(two):
     assert (await ds.client.get("/shop/products")).status_code == 200
 
 
+WRITE = "insert-row", "update-row", "delete-row", "alter-table", "drop-table", "create-table"
+WRITES = [
+    ("image_search_collections/1/-/update", {"update": {"table_name": "plain"}}),
+    ("IMAGE_SEARCH_COLLECTIONS/1/-/update", {"update": {"table_name": "plain"}}),
+    ("image_search_collections/1/-/delete", {}),
+    ("image_search_rows_1/-/insert", {"row": {"image_search_key0": 99}}),
+    ("image_search_folders/-/upsert", {"row": {"table_name": "plain", "folder": "/"}}),
+    ("image_search_pictures/-/drop", {"confirm": True}),
+    ("image_search_pictures/-/alter", {"operations": []}),
+    ("-/create", {"table": "image_search_folders", "row": {"table_name": "x", "folder": "/"}}),
+]
+
+
+@pytest.mark.skipif(not hasattr(Datasette, "allowed"), reason="Datasette 1.0 has a write API")
+@pytest.mark.parametrize("path, body", WRITES)
+async def test_the_catalog_is_not_written_to_by_those_who_may_write(two, path, body):
+    """A line of it says which table's pictures are shown where."""
+    permissions = {key: {"id": ["admin", "root"]} for key in (*WRITE, "execute-write-sql")}
+    ds = configured(two, {"databases": {"shop": {"permissions": permissions}}})
+    await ds.invoke_startup()
+    before = (two / "shop.db").read_bytes()
+    refused = await ds.client.post(f"/shop/{path}", json=body, cookies=cookies(ds, ADMIN))
+    assert refused.status_code in (403, 404), refused.text
+    sql = {"sql": "update image_search_collections set table_name = 'plain'"}
+    refused = await ds.client.post("/shop/-/execute-write", json=sql, cookies=cookies(ds, ADMIN))
+    assert refused.status_code == 403, refused.text
+    assert (two / "shop.db").read_bytes() == before
+    # Others are, by the same actor; and the catalog by root.
+    own = await ds.client.post(
+        "/shop/plain/1/-/update", json={"update": {"id": 2}}, cookies=cookies(ds, ADMIN)
+    )
+    assert own.status_code == 200, own.text
+    ds.root_enabled = True
+    root = await ds.client.post(f"/shop/{path}", json=body, cookies=cookies(ds, {"id": "root"}))
+    assert root.status_code not in (401, 403), root.text
+
+
 async def test_tables_with_similar_names_are_not_hidden(tmp_path):
     db = sqlite_utils.Database(tmp_path / "x.db")
     for name in ("image_search_log", "image_search_rows_of_mine", "my_image_search_pictures"):

@@ -134,6 +134,28 @@ async def test_columns_with_our_names_are_not_lost(shop_copy):
     assert 0 < row["_score"] <= 1
 
 
+OUR_COLUMNS = [
+    "thumbnail", "sha256", "width", "height", "number", "own0", "image_search_picture",
+    "image_search_key0", "image_search_error", "asked",
+]  # fmt: skip
+
+
+async def test_columns_called_as_the_catalogs_are_no_harm(shop_copy):
+    """The catalog's tables are joined with the user's, and each has a column of that name."""
+    with closing(sqlite3.connect(shop_copy / "shop.db")) as conn, conn:
+        for name in OUR_COLUMNS:
+            conn.execute(f"alter table products add {name} text default 'own {name}'")
+    ds = Datasette([str(shop_copy / "shop.db")])
+    (row,) = (await ds.client.get(f"{PAGE}.json?_similar=1&_size=1")).json()["rows"]
+    assert [row[name] for name in OUR_COLUMNS] == [f"own {name}" for name in OUR_COLUMNS]
+    thumbnail = row["_thumbnail"].removeprefix("http://localhost")
+    paths = [PAGE, f"{PAGE}?_similar=1&thumbnail=own+thumbnail", "/shop/products", thumbnail]
+    for path in [*paths, "/-/image-search"]:
+        answer = await ds.client.get(path)
+        assert answer.status_code == 200, path
+        assert path == thumbnail or "/thumbnail/" in answer.text, path
+
+
 async def test_json_is_not_truncated_when_all_are_there(ds):
     data = (await ds.client.get(f"{PAGE}.json?_similar=1&_size=23")).json()
     assert len(data["rows"]) == 23 and not data["truncated"]

@@ -6,25 +6,15 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 
 from ..wording import command_line
-from . import schema
+from . import schema, shown
 from .collections import CollectionRecord, damaged
+from .shown import Shown
 from .tables import database_name, quote
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A whole row (column → value, and ``rowid`` where that is its key) with its picture."""
-
-    key: tuple
-    values: dict
-    picture: int | None
-    has_thumbnail: bool
 
 
 class Rows:
@@ -47,7 +37,8 @@ class Rows:
         self._join = " and ".join(f"{key} = {own} and {own} = {key}" for key, own in pairs)
         self._match_key = " and ".join(f"{self._rows}.{key} = ?" for key in self._keys)
         # What another collection keeps of a picture is not this one's to show.
-        self._thumbnail = "thumbnail" if collection.thumbnails else "null"
+        thumbnail = "main.image_search_pictures.thumbnail"
+        self._thumbnail = thumbnail if collection.thumbnails else "null"
         column = f"{self._table}.{quote(collection.column_name)}"
         # SQLite lets a text key be null; Datasette has no address for such a row.
         named = " and ".join(f"{own} is not null" for own in self._own_keys)
@@ -152,30 +143,13 @@ class Rows:
         )
         return [tuple(row) for row in self.conn.execute(query, parameters or {}).fetchall()]
 
-    def shown(self, keys: list[tuple]) -> list[Shown]:
-        """The rows of ``keys`` that are there, in that order, by one query."""
-        if not keys:
-            return []
-        own = [f"image_search_row.{quote(key)}" for key in self.collection.key_columns]
-        marks = f"(?{', ?' * len(own)})"
-        names = ", ".join(f"own{number}" for number in range(len(own)))
-        same = " and ".join(f"{column} = asked.own{i}" for i, column in enumerate(own))
-        recorded = " and ".join(f"{self._rows}.{key} = {of}" for key, of in zip(self._keys, own))
-        rowid = "image_search_row.rowid, " if self.collection.key_columns == ("rowid",) else ""
-        cursor = self.conn.execute(
-            f"with asked (number, {names}) as (values {', '.join([marks] * len(keys))}) "
-            f"select asked.number, image_search_picture, {self._thumbnail} is not null, "
-            f"{rowid}image_search_row.* "
-            f"from asked cross join {self._table} as image_search_row on {same} "
-            f"left join {self._rows} on {recorded} "
-            "left join main.image_search_pictures as pictures "
-            "on pictures.id = image_search_picture order by asked.number",
-            [value for number, key in enumerate(keys) for value in (number, *key)],
-        )
-        columns = [column[0] for column in cursor.description[3:]]
+    def shown(self, keys: list[tuple], columns: list[str] | None = None) -> list[Shown]:
+        """The rows of ``keys`` that are there, in that order: whole, or these ``columns``."""
         return [
-            Shown(keys[number], dict(zip(columns, values)), self._checked(picture), bool(thumbnail))
-            for number, picture, thumbnail, *values in cursor.fetchall()
+            Shown(key, values, self._checked(picture), has_thumbnail)
+            for key, values, picture, has_thumbnail in shown.read(
+                self.conn, self.collection, keys, columns
+            )
         ]
 
     def contents(self, keys: list[tuple]) -> tuple[tuple[str, ...], list[tuple]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from datasette.utils import remove_infinites
 
@@ -12,92 +11,28 @@ from ..errors import NotFound
 from ..wording import free_names
 from . import filters, links, permissions, search, sql_query, uploads, versions
 from .filters import Conditions
-from .settings import Settings, megabytes
-
-DEFAULT_SIZE = 24
-
-
-@dataclass(frozen=True)
-class Place:
-    """A table, seen by somebody: what every answer about it needs to know."""
-
-    datasette: object
-    request: object
-    db: object
-    table: str
-    records: list
-    record: object | None
-    settings: Settings
-
-    @property
-    def database(self) -> str:
-        return self.db.name
-
-    @property
-    def collection_name(self) -> str | None:
-        """The collection's name for a URL; None for the one that is meant anyway."""
-        return None if self.record in (None, *self.records[:1]) else self.record.name
-
-    @property
-    def filters(self) -> links.Pairs:
-        return filters.carried(self.request.query_string)
-
-    def link(self, *own: tuple[str, str | int | None], pairs=None, format: str = "") -> str:
-        """This page with other parameters of ours, in the same collection, with filters."""
-        mine = [*own, ("_collection", self.collection_name)]
-        kept = self.filters if pairs is None else pairs
-        given = [(key, str(value)) for key, value in mine if value is not None]
-        return links.search(self.datasette, self.database, self.table, [*given, *kept], format)
-
-    def thumbnail(self, row: search.Row) -> str | None:
-        if not row.has_thumbnail or not links.has_address(row.key):
-            return None
-        return links.thumbnail_of(self.table_url, row.key, row.picture, self.collection_name)
-
-    @cached_property
-    def table_url(self) -> str:
-        return str(self.datasette.urls.table(self.database, self.table))
-
-    @cached_property
-    def origin(self) -> str:
-        """What makes an address of this server absolute: ``https://example.com``."""
-        return self.datasette.absolute_url(self.request, "/").removesuffix("/")
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked: a row path, or an uploaded picture's token; or neither yet."""
-
-    similar: str | None = None
-    token: str | None = None
-    size: int = DEFAULT_SIZE
-
-    @property
-    def is_asked(self) -> bool:
-        return self.similar is not None or self.token is not None
-
-    @property
-    def own(self) -> list[tuple[str, str | None]]:
-        return [("_similar", self.similar), ("_upload", self.token)]
-
-    def as_json(self) -> dict | None:
-        return {key: value for key, value in self.own if value is not None} or None
+from .place import DEFAULT_SIZE, Place, Question
+from .settings import megabytes
 
 
 @dataclass(frozen=True)
 class Found:
+    """``label_column`` is what rows are called by, where whole rows were not asked for."""
+
     answer: search.Answer
     conditions: Conditions
     upload: uploads.Upload | None
+    label_column: str | None = None
 
 
-async def find(place: Place, question: Question) -> Found:
+async def find(place: Place, question: Question, whole_rows: bool = False) -> Found:
     """Put the question to the place's collection, under the table page's filters."""
     datasette, request = place.datasette, place.request
     upload = None
     if question.similar is None and question.token is not None:
         upload = uploads.of(datasette).find(place.database, place.record, question.token)
     conditions = await filters.conditions(datasette, request, place.database, place.table)
+    label = None if whole_rows else await place.db.label_column_for_table(place.table)
     answer = await search.ask(
         datasette,
         place.db,
@@ -106,8 +41,9 @@ async def find(place: Place, question: Question) -> Found:
         upload=upload,
         size=question.size,
         conditions=conditions,
+        columns=None if whole_rows else [label] if label else [],
     )
-    return Found(answer, conditions, upload)
+    return Found(answer, conditions, upload, label)
 
 
 # -- JSON -------------------------------------------------------------------------------
@@ -184,10 +120,9 @@ async def as_html(
 
 async def _with_matches(place: Place, question: Question, found: Found) -> dict:
     answer = found.answer
-    label_column = await place.db.label_column_for_table(place.table)
     asked = None
     if answer.asked:
-        asked = _card(place, answer.asked, label_column)
+        asked = _card(place, answer.asked, found.label_column)
     elif found.upload:
         asked = {"label": "your picture", "thumbnail": _inline(found.upload.thumbnail)}
     more = None
@@ -204,7 +139,7 @@ async def _with_matches(place: Place, question: Question, found: Found) -> dict:
         **({"heading": f"Similar to {asked['label']}"} if asked else {}),
         "asked": asked,
         "why_none": answer.why_none and sentence(answer.why_none),
-        "cards": [_card(place, row, label_column) for row in answer.rows],
+        "cards": [_card(place, row, found.label_column) for row in answer.rows],
         "more_url": more,
         "is_cut": answer.truncated and is_last,
         "json_url": place.link(*question.own, own_size, format=".json"),
@@ -215,8 +150,8 @@ async def _with_matches(place: Place, question: Question, found: Found) -> dict:
 
 
 def _card(place: Place, row: search.Row, label_column: str | None) -> dict:
-    label = row.values.get(label_column) if label_column else None
-    if isinstance(label, bytes) or not _can_be_seen(label):
+    label = row.values.get(label_column)
+    if not _can_be_seen(label):
         label = ", ".join(str(value) for value in row.key)
     path = links.row_path(row.key)
     return {

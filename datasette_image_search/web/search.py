@@ -43,11 +43,12 @@ class Answer:
 
 async def ask(
     datasette, db, record, *, similar: str | None, upload: Upload | None,
-    size: int, conditions: Conditions,
+    size: int, conditions: Conditions, columns: list[str] | None = None,
 ) -> Answer:  # fmt: skip
     """The ``size`` rows most like row ``similar`` (a row path) or ``upload``.
 
-    With neither, the first rows that have a picture: something to start from.
+    With neither, the first rows that have a picture: something to start from. Of rows
+    these ``columns`` are read, or all.
     """
     limit_ms = datasette.sql_time_limit_ms
 
@@ -60,7 +61,7 @@ async def ask(
             pictures = len(collection.index)  # a sidecar is read before the clock starts
         try:
             with sqlite_timelimit(conn, limit_ms):
-                answer = _answer(collection, pictures, similar, upload, size, conditions)
+                answer = _answer(collection, pictures, similar, upload, size, conditions, columns)
                 if not answer.rows and not answer.why_none and _all_failed(collection):
                     return replace(answer, why_none=_why_all_failed(db, record))
                 return answer
@@ -72,13 +73,13 @@ async def ask(
     return await db.execute_fn(work)
 
 
-def _answer(collection, pictures, similar, upload, size, conditions) -> Answer:
+def _answer(collection, pictures, similar, upload, size, conditions, columns) -> Answer:
     where, parameters = conditions.where, conditions.parameters
     asked = None
     if similar is not None:
         path = from_row_path(similar, collection.record.key_columns)
         key = collection.key_of(path)
-        asked = next(iter(_read(collection, [key])), Row(key, {}, None, False))
+        asked = next(iter(_read(collection, [key], columns)), Row(key, {}, None, False))
         vector = collection.vector_of(asked.key)
         if vector is None:
             reason = _why_no_picture(collection, asked.key)
@@ -87,23 +88,23 @@ def _answer(collection, pictures, similar, upload, size, conditions) -> Answer:
         vector = upload.vector
     else:
         keys = collection.rows.first(size + 1, where, parameters)
-        rows = _read(collection, keys[:size])
+        rows = _read(collection, keys[:size], columns)
         return Answer(rows, len(keys) > size, pictures=pictures)
     from ..collection import MAX_K
 
     without = asked.key if asked else None
     wanted = min(size + 1, MAX_K)
     matches = collection.similar_to_vector(vector, wanted, where, parameters, without)
-    rows = _read(collection, [match.key for match in matches[:size]])
+    rows = _read(collection, [match.key for match in matches[:size]], columns)
     by_key = {match.key: match for match in matches}
     rows = [replace(row, match=by_key[row.key]) for row in rows]
     return Answer(rows, len(matches) > size, asked, pictures=pictures)
 
 
-def _read(collection, keys: list[tuple]) -> list[Row]:
+def _read(collection, keys: list[tuple], columns: list[str] | None) -> list[Row]:
     return [
         Row(row.key, row.values, row.picture, row.has_thumbnail)
-        for row in collection.rows.shown(keys)
+        for row in collection.rows.shown(keys, columns)
     ]
 
 
@@ -158,7 +159,7 @@ async def cover(datasette, db, record, most: int = 4) -> tuple[int | None, list[
             pictures = len(collection.index)
             with sqlite_timelimit(conn, datasette.sql_time_limit_ms):
                 keys = collection.rows.first(most)
-                rows = _read(collection, keys)
+                rows = _read(collection, keys, columns=[])
             return pictures, [row for row in rows if row.has_thumbnail and has_address(row.key)]
         except (ImageSearchError, sqlite3.Error):
             return None, []

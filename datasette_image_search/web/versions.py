@@ -107,12 +107,18 @@ def upload_action():
 
 
 async def permission_rules(datasette, actor, action: str):
-    """Uploading is allowed by default; the catalog's tables are for root alone."""
+    """Uploading is allowed by default; the catalog's tables are for root alone.
+
+    Not to be written to either: a line of it says which table's pictures are shown where.
+    """
     from datasette.permissions import PermissionSQL
+    from datasette.resources import TableResource
 
     if action == UPLOAD and not datasette.default_deny:
         return PermissionSQL.allow(reason="searching by an uploaded picture is allowed by default")
-    if action == "view-table" and not (datasette.root_enabled and is_root(actor)):
+    known = datasette.actions.get(action)
+    of_tables = known is not None and known.resource_class is TableResource
+    if of_tables and not (datasette.root_enabled and is_root(actor)):
         denied = [
             (name, table)
             for name, db in list(datasette.databases.items())

@@ -12,7 +12,7 @@ from datasette.views.base import DatasetteError
 
 from ..errors import Busy, ImageSearchError, TooLarge, UsageError
 from . import body, collections, links, multipart, page, permissions, uploads, versions
-from .page import DEFAULT_SIZE, Place, Question
+from .place import DEFAULT_SIZE, Place, Question
 from .settings import Settings, settings
 
 _TABLE = r"^/(?P<database>[^\/\.]+)/(?P<table>[^\/\.]+)/-/image-search"
@@ -77,7 +77,7 @@ async def _image_search(request, datasette, wants_json: bool):
             if not wants_json:
                 own_size = request.args.get("_size")
                 return Response.redirect(place.link(("_upload", token), ("_size", own_size)), 303)
-        found = await page.find(place, question)
+        found = await page.find(place, question, whole_rows=wants_json)
     except ImageSearchError as error:
         headers = {"retry-after": "5"} if isinstance(error, Busy) else {}
         if wants_json:

@@ -1,0 +1,78 @@
+"""What a request is about: a table, seen by somebody, and what is asked there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from . import filters, links, search
+from .settings import Settings
+
+DEFAULT_SIZE = 24
+
+
+@dataclass(frozen=True)
+class Place:
+    """A table, seen by somebody: what every answer about it needs to know."""
+
+    datasette: object
+    request: object
+    db: object
+    table: str
+    records: list
+    record: object | None
+    settings: Settings
+
+    @property
+    def database(self) -> str:
+        return self.db.name
+
+    @property
+    def collection_name(self) -> str | None:
+        """The collection's name for a URL; None for the one that is meant anyway."""
+        return None if self.record in (None, *self.records[:1]) else self.record.name
+
+    @property
+    def filters(self) -> links.Pairs:
+        return filters.carried(self.request.query_string)
+
+    def link(self, *own: tuple[str, str | int | None], pairs=None, format: str = "") -> str:
+        """This page with other parameters of ours, in the same collection, with filters."""
+        mine = [*own, ("_collection", self.collection_name)]
+        kept = self.filters if pairs is None else pairs
+        given = [(key, str(value)) for key, value in mine if value is not None]
+        return links.search(self.datasette, self.database, self.table, [*given, *kept], format)
+
+    def thumbnail(self, row: search.Row) -> str | None:
+        if not row.has_thumbnail or not links.has_address(row.key):
+            return None
+        return links.thumbnail_of(self.table_url, row.key, row.picture, self.collection_name)
+
+    @cached_property
+    def table_url(self) -> str:
+        return str(self.datasette.urls.table(self.database, self.table))
+
+    @cached_property
+    def origin(self) -> str:
+        """What makes an address of this server absolute: ``https://example.com``."""
+        return self.datasette.absolute_url(self.request, "/").removesuffix("/")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked: a row path, or an uploaded picture's token; or neither yet."""
+
+    similar: str | None = None
+    token: str | None = None
+    size: int = DEFAULT_SIZE
+
+    @property
+    def is_asked(self) -> bool:
+        return self.similar is not None or self.token is not None
+
+    @property
+    def own(self) -> list[tuple[str, str | None]]:
+        return [("_similar", self.similar), ("_upload", self.token)]
+
+    def as_json(self) -> dict | None:
+        return {key: value for key, value in self.own if value is not None} or None
