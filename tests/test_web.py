@@ -427,6 +427,25 @@ async def test_view_and_edit_sql_gives_the_same_matches(ds, filters):
     assert parse_qs(query)["similar"] == ["7"]
 
 
+async def test_view_and_edit_sql_where_many_rows_share_a_picture(shop_copy):
+    """The nearest of all are copies, more of them than there are pictures, and filtered away."""
+    from datasette_image_search.collection import EmbedOptions, embed
+
+    database = shop_copy / "shop.db"
+    copies = [
+        {"id": i, "category": "copy", "picture": "pictures/red-disc.png"} for i in range(100, 160)
+    ]
+    sqlite_utils.Database(database)["products"].insert_all(copies)
+    embed(database, "products", EmbedOptions())
+    ds = Datasette([str(database)])
+    query = "_similar=1&_size=6&category=cross"
+    path, sql = (await sql_link(ds, f"{PAGE}?{query}")).split("?")
+    rows = (await ds.client.get(f"{path}.json?{sql}&_shape=array")).json()
+    expected = (await ds.client.get(f"{PAGE}.json?{query}")).json()["rows"]
+    assert [row["id"] for row in rows] == [row["id"] for row in expected]
+    assert len(rows) == 6
+
+
 @pytest.mark.parametrize(
     "table", ["texts", "pairs", "loose", "files", "blobs", 'we <i>ird/ta.ble"']
 )
@@ -452,7 +471,7 @@ def test_sql_says_when_it_does_not_look_at_every_picture():
     small = query(record, "similar", 24, filtered, 400)
     assert ":similar, 400)" in small and "--" not in small
     large = query(record, "similar", 24, filtered, 50_000)
-    assert large.startswith("-- filtered among the 10,000 nearest of 50,000 pictures\n")
+    assert large.startswith("-- filtered among the 10,000 nearest of 50,000 rows\n")
     assert ":similar, 24)" in query(record, "similar", 24, Conditions(), 50_000)
 
 

@@ -143,7 +143,7 @@ async def _with_matches(place: Place, question: Question, found: Found) -> dict:
         "more_url": more,
         "is_cut": answer.truncated and is_last,
         "json_url": place.link(*question.own, own_size, format=".json"),
-        "sql_url": _sql_url(place, question, found) if may_edit_sql else None,
+        "sql_url": await _sql_url(place, question, found) if may_edit_sql else None,
         "record": place.record,
         "pictures": answer.pictures,
     }
@@ -175,7 +175,7 @@ def _inline(thumbnail: bytes | None) -> str | None:
     return encoded and f"data:image/jpeg;base64,{encoded}"
 
 
-def _sql_url(place: Place, question: Question, found: Found) -> str:
+async def _sql_url(place: Place, question: Question, found: Found) -> str:
     similar = question.similar
     if similar is not None:
         similar = links.from_row_path(similar, place.record.key_columns)
@@ -187,7 +187,8 @@ def _sql_url(place: Place, question: Question, found: Found) -> str:
         token=question.token,
         size=question.size,
         conditions=found.conditions,
-        pictures=found.answer.pictures,
+        # It is filters alone that have the query look so deep.
+        embedded=await search.embedded(place.db, place.record) if found.conditions.where else 0,
     )
 
 

@@ -144,6 +144,18 @@ def _plainly(error: sqlite3.Error, limit_ms: int, conditions: Conditions):
     return CatalogError(f"SQLite says: {text}.")
 
 
+async def embedded(db, record) -> int:
+    """How many rows of a collection have a picture: several may share one."""
+
+    def work(conn: sqlite3.Connection) -> int:
+        from .. import catalog
+
+        with catalog.plainly(db.name):
+            return catalog.Rows(conn, record).embedded()
+
+    return await db.execute_fn(work)
+
+
 async def cover(datasette, db, record, most: int = 4) -> tuple[int | None, list[Row]]:
     """(how many pictures, the first rows with a thumbnail) of a collection.
 
