@@ -39,10 +39,9 @@ async def _read(db, record, row: str) -> tuple[int | None, bytes | None]:
 
     def work(conn):
         from .. import catalog
-        from ..collection import Collection
 
         with catalog.plainly(db.name):
-            collection = Collection.kept(conn, record.name)
+            collection = collections.opened(conn, record)
             key = collection.key_of(links.from_row_path(row, record.key_columns))
             return collection.rows.picture_and_thumbnail(key)
 

@@ -131,6 +131,7 @@ async def _take_upload(place: Place) -> str:
         uploads.check_room()
         with body.memory.share(sent.limit) as share:
             data = await multipart.read_picture(sent, share)
+            await collections.still_there(place.db, record)
             vector, thumbnail = await uploads.embed(datasette, place.db, record, data)
     except (TooLarge, Busy):
         await sent.drop_the_rest()
