@@ -409,6 +409,34 @@ async def test_head_and_other_methods(ds):
     assert answer.status_code == 405 and answer.json()["ok"] is False
 
 
+@pytest.mark.parametrize("cors", [False, True])
+@pytest.mark.parametrize(
+    "path, methods",
+    [
+        (PAGE, "GET, HEAD, POST, OPTIONS"),
+        (f"{PAGE}.json", "GET, HEAD, POST, OPTIONS"),
+        ("/shop/nosuch/-/image-search.json", "GET, HEAD, POST, OPTIONS"),
+        (f"{PAGE}/thumbnail/1", "GET, HEAD, OPTIONS"),
+        ("/-/image-search.json", "GET, HEAD, OPTIONS"),
+    ],
+)
+async def test_a_browser_may_ask_first(shop, cors, path, methods):
+    """As of Datasette's own JSON, whether or not there is such a table."""
+    ds = Datasette([str(shop / "shop.db")], cors=cors)
+    asks = {"origin": "https://example.com", "access-control-request-method": "GET"}
+    answer = await ds.client.request("OPTIONS", path, headers=asks)
+    own = await ds.client.request("OPTIONS", "/shop/products/1.json", headers=asks)
+    assert (answer.status_code, answer.text) == (own.status_code, own.text) == (200, "ok")
+
+    def said(response) -> dict:
+        return {k: v for k, v in response.headers.items() if k.startswith("access-control")}
+
+    assert said(answer) == said(own) and bool(said(answer)) == cors
+    assert answer.headers["allow"] == methods
+    if "nosuch" not in path:
+        assert (await ds.client.request("DELETE", path)).headers["allow"] == methods
+
+
 # -- SQL ------------------------------------------------------------------------------------
 
 
