@@ -612,6 +612,25 @@ async def test_row_page(ds):
     assert f"{PAGE}?_similar=3" in hrefs(page.text)
 
 
+@pytest.mark.parametrize("base", ["/", "/prefix/"])
+@pytest.mark.parametrize(
+    "value", [f"pictures/{'x' * 40}.png", f"https://example.com/{'x' * 40}.png", "x" * 40]
+)
+async def test_the_picture_columns_text_is_as_long_as_any(shop_copy, base, value):
+    """Of a column without pictures Datasette itself shows the same."""
+    with closing(sqlite3.connect(shop_copy / "shop.db")) as conn, conn:
+        conn.execute("alter table products add other text")
+        conn.execute("update products set picture = ?, other = ? where id = 1", (value, value))
+    settings = {"truncate_cells_html": 12, "base_url": base}
+    ds = Datasette([str(shop_copy / "shop.db")], settings=settings)
+    for path in ("products?id=1", "products/1"):
+        page = await ds.client.get(f"{base}shop/{path}".replace("/prefix", ""))
+        cell = page.text.partition('<span class="image-search-cell-value">')[2]
+        own = re.search(r'<td class="col-other[^>]*>(.*?)</td>', page.text, re.DOTALL).group(1)
+        assert cell.partition("</span>")[0] == own.strip()
+        assert ("…" in own) == ("?" in path)
+
+
 async def test_picture_column_that_is_the_key(odd):
     ds = Datasette([str(odd / "odd.db")])
     table = (await ds.client.get("/odd/files")).text

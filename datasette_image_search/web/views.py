@@ -11,7 +11,18 @@ from datasette.utils.asgi import Base400
 from datasette.views.base import DatasetteError
 
 from ..errors import Busy, ImageSearchError, TooLarge, UsageError
-from . import body, collections, links, methods, multipart, page, permissions, uploads, versions
+from . import (
+    body,
+    collections,
+    links,
+    methods,
+    multipart,
+    page,
+    permissions,
+    uploads,
+    versions,
+    visit,
+)
 from .place import DEFAULT_SIZE, Place, Question
 from .settings import Settings, settings
 
@@ -36,10 +47,7 @@ def is_upload(datasette, scope) -> bool:
     It is asked before Datasette finds a route, and looks at the path as Datasette will:
     no other page may lose its guard because its path ends like ours.
     """
-    path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1").partition("?")[0]
-    base = datasette.setting("base_url")
-    if path.startswith(base):
-        path = "/" + path[len(base) :]
+    path = links.route_path(datasette, visit.path_of(scope))
     return scope["method"] == "POST" and _UPLOAD.match(path) is not None
 
 
