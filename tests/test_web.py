@@ -97,6 +97,28 @@ async def test_similar_page(ds):
     assert response.text.count('<img src="/shop/products/-/image-search/thumbnail/') == 7
 
 
+async def test_labels_are_no_longer_than_a_heading(shop_copy):
+    from datasette_image_search.collection import EmbedOptions, embed
+
+    database = shop_copy / "shop.db"
+    with closing(sqlite3.connect(database)) as conn, conn:
+        conn.execute("update products set name = '  ' || name || ' ' || ?", ("x" * 5000,))
+        conn.execute("create table codes (code text primary key, picture text)")
+        conn.execute("insert into codes select name || id, picture from products")
+    embed(database, "codes", EmbedOptions(model="resnet18"))
+    ds = Datasette([str(database)])
+    cut = f"red disc {'x' * 91}…"
+    start = (await ds.client.get(PAGE)).text
+    assert f">{cut}</a>" in start and f"> to {cut}</span>" in start
+    page = (await ds.client.get(f"{PAGE}?_similar=1")).text
+    assert f"<title>Similar to {cut} · shop: products</title>" in page
+    assert f">{cut}</a></h1>" in page and f'alt="{cut}: the picture searched with"' in page
+    assert "x" * 101 not in start + page
+    # A key has no other name, and is whole in the addresses alone.
+    page = (await ds.client.get("/shop/codes/-/image-search")).text
+    assert f">{cut}</a>" in page and "x" * 101 not in re.sub('(href|src)="[^"]*"', "", page)
+
+
 async def test_json(ds):
     response = await ds.client.get(f"{PAGE}.json?_similar=1&_size=3")
     data = response.json()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datasette.utils import remove_infinites
 
 from ..errors import NotFound
-from ..wording import free_names
+from ..wording import free_names, shortened
 from . import filters, links, permissions, search, sql_query, uploads, versions
 from .filters import Conditions
 from .place import DEFAULT_SIZE, Place, Question
@@ -150,12 +150,9 @@ async def _with_matches(place: Place, question: Question, found: Found) -> dict:
 
 
 def _card(place: Place, row: search.Row, label_column: str | None) -> dict:
-    label = row.values.get(label_column)
-    if not _can_be_seen(label):
-        label = ", ".join(str(value) for value in row.key)
     path = links.row_path(row.key)
     return {
-        "label": str(label) if _can_be_seen(label) else f"row {path or 'with an empty key'}",
+        "label": _label(row, label_column) or f"row {_cut(path) or 'with an empty key'}",
         "row_url": path and links.row(place.datasette, place.database, place.table, row.key),
         "similar_url": path and place.link(("_similar", path)),
         "thumbnail": place.thumbnail(row),
@@ -164,9 +161,19 @@ def _card(place: Place, row: search.Row, label_column: str | None) -> dict:
     }
 
 
-def _can_be_seen(label) -> bool:
-    """A link of blanks is one that nobody finds."""
-    return label is not None and any(c.isprintable() and c != " " for c in str(label))
+def _label(row: search.Row, column: str | None) -> str | None:
+    """What a row is called, by its label or its key: None for blanks, a link nobody finds."""
+    named = row.values.get(column)
+    for text in ("" if named is None else str(named), ", ".join(map(str, row.key))):
+        label = _cut(text.strip())
+        if any(c.isprintable() and c != " " for c in label):
+            return label
+    return None
+
+
+def _cut(text: str) -> str:
+    """At a length that a heading can have, and the captions beside each other."""
+    return shortened(text, 100)
 
 
 def _inline(thumbnail: bytes | None) -> str | None:
