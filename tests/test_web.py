@@ -97,6 +97,28 @@ async def test_similar_page(ds):
     assert response.text.count('<img src="/shop/products/-/image-search/thumbnail/') == 7
 
 
+async def test_labels_are_no_longer_than_a_heading(shop_copy):
+    from datasette_image_search.collection import EmbedOptions, embed
+
+    database = shop_copy / "shop.db"
+    with closing(sqlite3.connect(database)) as conn, conn:
+        conn.execute("update products set name = '  ' || name || ' ' || ?", ("x" * 5000,))
+        conn.execute("create table codes (code text primary key, picture text)")
+        conn.execute("insert into codes select name || id, picture from products")
+    embed(database, "codes", EmbedOptions(model="resnet18"))
+    ds = Datasette([str(database)])
+    cut = f"red disc {'x' * 91}…"
+    start = (await ds.client.get(PAGE)).text
+    assert f">{cut}</a>" in start and f"> to {cut}</span>" in start
+    page = (await ds.client.get(f"{PAGE}?_similar=1")).text
+    assert f"<title>Similar to {cut} · shop: products</title>" in page
+    assert f">{cut}</a></h1>" in page and f'alt="{cut}: the picture searched with"' in page
+    assert "x" * 101 not in start + page
+    # A key has no other name, and is whole in the addresses alone.
+    page = (await ds.client.get("/shop/codes/-/image-search")).text
+    assert f">{cut}</a>" in page and "x" * 101 not in re.sub('(href|src)="[^"]*"', "", page)
+
+
 async def test_json(ds):
     response = await ds.client.get(f"{PAGE}.json?_similar=1&_size=3")
     data = response.json()
@@ -409,6 +431,34 @@ async def test_head_and_other_methods(ds):
     assert answer.status_code == 405 and answer.json()["ok"] is False
 
 
+@pytest.mark.parametrize("cors", [False, True])
+@pytest.mark.parametrize(
+    "path, methods",
+    [
+        (PAGE, "GET, HEAD, POST, OPTIONS"),
+        (f"{PAGE}.json", "GET, HEAD, POST, OPTIONS"),
+        ("/shop/nosuch/-/image-search.json", "GET, HEAD, POST, OPTIONS"),
+        (f"{PAGE}/thumbnail/1", "GET, HEAD, OPTIONS"),
+        ("/-/image-search.json", "GET, HEAD, OPTIONS"),
+    ],
+)
+async def test_a_browser_may_ask_first(shop, cors, path, methods):
+    """As of Datasette's own JSON, whether or not there is such a table."""
+    ds = Datasette([str(shop / "shop.db")], cors=cors)
+    asks = {"origin": "https://example.com", "access-control-request-method": "GET"}
+    answer = await ds.client.request("OPTIONS", path, headers=asks)
+    own = await ds.client.request("OPTIONS", "/shop/products/1.json", headers=asks)
+    assert (answer.status_code, answer.text) == (own.status_code, own.text) == (200, "ok")
+
+    def said(response) -> dict:
+        return {k: v for k, v in response.headers.items() if k.startswith("access-control")}
+
+    assert said(answer) == said(own) and bool(said(answer)) == cors
+    assert answer.headers["allow"] == methods
+    if "nosuch" not in path:
+        assert (await ds.client.request("DELETE", path)).headers["allow"] == methods
+
+
 # -- SQL ------------------------------------------------------------------------------------
 
 
@@ -425,6 +475,25 @@ async def test_view_and_edit_sql_gives_the_same_matches(ds, filters):
     expected = (await ds.client.get(f"{PAGE}.json?_similar=7&_size=6{filters}")).json()["rows"]
     assert [(r["id"], r["score"]) for r in rows] == [(r["id"], r["_score"]) for r in expected]
     assert parse_qs(query)["similar"] == ["7"]
+
+
+async def test_view_and_edit_sql_where_many_rows_share_a_picture(shop_copy):
+    """The nearest of all are copies, more of them than there are pictures, and filtered away."""
+    from datasette_image_search.collection import EmbedOptions, embed
+
+    database = shop_copy / "shop.db"
+    copies = [
+        {"id": i, "category": "copy", "picture": "pictures/red-disc.png"} for i in range(100, 160)
+    ]
+    sqlite_utils.Database(database)["products"].insert_all(copies)
+    embed(database, "products", EmbedOptions())
+    ds = Datasette([str(database)])
+    query = "_similar=1&_size=6&category=cross"
+    path, sql = (await sql_link(ds, f"{PAGE}?{query}")).split("?")
+    rows = (await ds.client.get(f"{path}.json?{sql}&_shape=array")).json()
+    expected = (await ds.client.get(f"{PAGE}.json?{query}")).json()["rows"]
+    assert [row["id"] for row in rows] == [row["id"] for row in expected]
+    assert len(rows) == 6
 
 
 @pytest.mark.parametrize(
@@ -452,7 +521,7 @@ def test_sql_says_when_it_does_not_look_at_every_picture():
     small = query(record, "similar", 24, filtered, 400)
     assert ":similar, 400)" in small and "--" not in small
     large = query(record, "similar", 24, filtered, 50_000)
-    assert large.startswith("-- filtered among the 10,000 nearest of 50,000 pictures\n")
+    assert large.startswith("-- filtered among the 10,000 nearest of 50,000 rows\n")
     assert ":similar, 24)" in query(record, "similar", 24, Conditions(), 50_000)
 
 
@@ -563,6 +632,25 @@ async def test_row_page(ds):
     page = await ds.client.get("/shop/products/3")
     assert page.text.count('class="image-search-cell"') == 1
     assert f"{PAGE}?_similar=3" in hrefs(page.text)
+
+
+@pytest.mark.parametrize("base", ["/", "/prefix/"])
+@pytest.mark.parametrize(
+    "value", [f"pictures/{'x' * 40}.png", f"https://example.com/{'x' * 40}.png", "x" * 40]
+)
+async def test_the_picture_columns_text_is_as_long_as_any(shop_copy, base, value):
+    """Of a column without pictures Datasette itself shows the same."""
+    with closing(sqlite3.connect(shop_copy / "shop.db")) as conn, conn:
+        conn.execute("alter table products add other text")
+        conn.execute("update products set picture = ?, other = ? where id = 1", (value, value))
+    settings = {"truncate_cells_html": 12, "base_url": base}
+    ds = Datasette([str(shop_copy / "shop.db")], settings=settings)
+    for path in ("products?id=1", "products/1"):
+        page = await ds.client.get(f"{base}shop/{path}".replace("/prefix", ""))
+        cell = page.text.partition('<span class="image-search-cell-value">')[2]
+        own = re.search(r'<td class="col-other[^>]*>(.*?)</td>', page.text, re.DOTALL).group(1)
+        assert cell.partition("</span>")[0] == own.strip()
+        assert ("…" in own) == ("?" in path)
 
 
 async def test_picture_column_that_is_the_key(odd):

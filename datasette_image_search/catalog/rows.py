@@ -203,6 +203,11 @@ class Rows:
             "stale": known - seen,
         }
 
+    def embedded(self) -> int:
+        """How many rows have a picture, as the last embed saw them."""
+        query = f"select count({self._rows}.image_search_picture) from {self._rows}"
+        return self.conn.execute(query).fetchone()[0]
+
     def failures(self, most: int | None = 10) -> list[tuple[tuple, str]]:
         """(key, reason) of rows whose picture could not be embedded, and has not changed since."""
         failed = self._unchanged(f"{self._rows}.image_search_error is not null")

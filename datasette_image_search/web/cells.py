@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 
-from datasette.utils import is_url
+from datasette.utils import is_url, truncate_url
 from markupsafe import Markup
 
 from ..errors import ImageSearchError
+from ..wording import shortened
 from . import collections, filters, links, permissions, visit
 
 _CELL = Markup(
@@ -103,9 +104,19 @@ def _value(datasette, database, table, path, column, value) -> Markup | str:
     if isinstance(value, bytes):
         blob = datasette.urls.row_blob(database, table, path, column)
         return Markup('<a class="blob-download" href="{}">{:,} bytes</a>').format(blob, len(value))
+    most = _longest(datasette)
     if isinstance(value, str) and is_url(value.strip()):
-        return Markup('<a href="{}">{}</a>').format(value.strip(), value.strip())
-    return "" if value is None else str(value)
+        url = value.strip()
+        return Markup('<a href="{}">{}</a>').format(url, truncate_url(url, most))
+    text = "" if value is None else str(value)
+    return shortened(text, most) if most else text
+
+
+def _longest(datasette) -> int:
+    """How many characters a cell has at most; 0 for any number, as on a row's own page."""
+    path = links.route_path(datasette, visit.current().path)
+    is_row = path.strip("/").count("/") == 2  # /database/table/row
+    return 0 if is_row else datasette.setting("truncate_cells_html")
 
 
 def search_url(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from operator import attrgetter
 from weakref import WeakKeyDictionary
 
 from ..errors import (
     HALF_WRITTEN,
+    Busy,
     CatalogError,
     CatalogInterrupted,
     ImageSearchError,
@@ -75,6 +77,36 @@ async def known_of_table(db, table: str) -> list:
         return await of_table(db, table)
     except ImageSearchError:
         return []
+
+
+# What a collection is, where another may have taken its name.
+_IS = attrgetter("id", "table_name", "key_columns", "model", "weights", "resize", "metric")
+
+
+def opened(conn: sqlite3.Connection, record):
+    """The :class:`Collection` of a ``record``, to whose table the visitor has been let.
+
+    Raises :class:`Busy` where the name is another's by now: that may be of a table which
+    the visitor may not see, or know nothing of what was asked.
+    """
+    from ..collection import Collection
+
+    collection = Collection.kept(conn, record.name)
+    if _IS(collection.record) != _IS(record):
+        raise Busy(f"the collection {record.name!r} was made anew meanwhile: try again.")
+    return collection
+
+
+async def still_there(db, record) -> None:
+    """Raises as :func:`opened` does: a picture takes its time to arrive."""
+
+    def work(conn: sqlite3.Connection) -> None:
+        from .. import catalog
+
+        with catalog.plainly(db.name):
+            opened(conn, record)
+
+    await db.execute_fn(work)
 
 
 def file_name(db) -> str:

@@ -24,6 +24,12 @@ def from_row_path(path: str, key_columns: tuple[str, ...]) -> str:
     return tilde_decode(path) if len(key_columns) == 1 else path
 
 
+def route_path(datasette, path: str) -> str:
+    """A request's path as Datasette's routes see it: without base_url."""
+    base = datasette.setting("base_url")
+    return "/" + path[len(base) :] if path.startswith(base) else path
+
+
 def overview(datasette) -> str:
     return str(datasette.urls.path("/-/image-search"))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datasette.utils import remove_infinites
 
 from ..errors import NotFound
-from ..wording import free_names
+from ..wording import free_names, shortened
 from . import filters, links, permissions, search, sql_query, uploads, versions
 from .filters import Conditions
 from .place import DEFAULT_SIZE, Place, Question
@@ -143,19 +143,16 @@ async def _with_matches(place: Place, question: Question, found: Found) -> dict:
         "more_url": more,
         "is_cut": answer.truncated and is_last,
         "json_url": place.link(*question.own, own_size, format=".json"),
-        "sql_url": _sql_url(place, question, found) if may_edit_sql else None,
+        "sql_url": await _sql_url(place, question, found) if may_edit_sql else None,
         "record": place.record,
         "pictures": answer.pictures,
     }
 
 
 def _card(place: Place, row: search.Row, label_column: str | None) -> dict:
-    label = row.values.get(label_column)
-    if not _can_be_seen(label):
-        label = ", ".join(str(value) for value in row.key)
     path = links.row_path(row.key)
     return {
-        "label": str(label) if _can_be_seen(label) else f"row {path or 'with an empty key'}",
+        "label": _label(row, label_column) or f"row {_cut(path) or 'with an empty key'}",
         "row_url": path and links.row(place.datasette, place.database, place.table, row.key),
         "similar_url": path and place.link(("_similar", path)),
         "thumbnail": place.thumbnail(row),
@@ -164,9 +161,19 @@ def _card(place: Place, row: search.Row, label_column: str | None) -> dict:
     }
 
 
-def _can_be_seen(label) -> bool:
-    """A link of blanks is one that nobody finds."""
-    return label is not None and any(c.isprintable() and c != " " for c in str(label))
+def _label(row: search.Row, column: str | None) -> str | None:
+    """What a row is called, by its label or its key: None for blanks, a link nobody finds."""
+    named = row.values.get(column)
+    for text in ("" if named is None else str(named), ", ".join(map(str, row.key))):
+        label = _cut(text.strip())
+        if any(c.isprintable() and c != " " for c in label):
+            return label
+    return None
+
+
+def _cut(text: str) -> str:
+    """At a length that a heading can have, and the captions beside each other."""
+    return shortened(text, 100)
 
 
 def _inline(thumbnail: bytes | None) -> str | None:
@@ -175,7 +182,7 @@ def _inline(thumbnail: bytes | None) -> str | None:
     return encoded and f"data:image/jpeg;base64,{encoded}"
 
 
-def _sql_url(place: Place, question: Question, found: Found) -> str:
+async def _sql_url(place: Place, question: Question, found: Found) -> str:
     similar = question.similar
     if similar is not None:
         similar = links.from_row_path(similar, place.record.key_columns)
@@ -187,7 +194,8 @@ def _sql_url(place: Place, question: Question, found: Found) -> str:
         token=question.token,
         size=question.size,
         conditions=found.conditions,
-        pictures=found.answer.pictures,
+        # It is filters alone that have the query look so deep.
+        embedded=await search.embedded(place.db, place.record) if found.conditions.where else 0,
     )
 
 

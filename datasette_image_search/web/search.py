@@ -9,7 +9,7 @@ from datasette.utils import sqlite_timelimit
 
 from ..errors import CatalogError, ImageSearchError, UsageError
 from ..wording import command_line
-from .collections import file_name
+from .collections import file_name, opened
 from .filters import Conditions
 from .links import from_row_path, has_address
 from .uploads import Upload
@@ -54,10 +54,9 @@ async def ask(
 
     def work(conn: sqlite3.Connection) -> Answer:
         from .. import catalog
-        from ..collection import Collection
 
         with catalog.plainly(db.name):
-            collection = Collection.kept(conn, record.name)
+            collection = opened(conn, record)
             pictures = len(collection.index)  # a sidecar is read before the clock starts
         try:
             with sqlite_timelimit(conn, limit_ms):
@@ -145,6 +144,18 @@ def _plainly(error: Exception, limit_ms: int, conditions: Conditions):
     return CatalogError(f"SQLite says: {text}.")
 
 
+async def embedded(db, record) -> int:
+    """How many rows of a collection have a picture: several may share one."""
+
+    def work(conn: sqlite3.Connection) -> int:
+        from .. import catalog
+
+        with catalog.plainly(db.name):
+            return opened(conn, record).rows.embedded()
+
+    return await db.execute_fn(work)
+
+
 async def cover(datasette, db, record, most: int = 4) -> tuple[int | None, list[Row]]:
     """(how many pictures, the first rows with a thumbnail) of a collection.
 
@@ -152,10 +163,8 @@ async def cover(datasette, db, record, most: int = 4) -> tuple[int | None, list[
     """
 
     def work(conn: sqlite3.Connection):
-        from ..collection import Collection
-
         try:
-            collection = Collection.kept(conn, record.name)
+            collection = opened(conn, record)
             pictures = len(collection.index)
             with sqlite_timelimit(conn, datasette.sql_time_limit_ms):
                 keys = collection.rows.first(most)

@@ -17,20 +17,21 @@ _PLAIN = re.compile("[a-z_][a-z0-9_]*", re.ASCII | re.IGNORECASE)
 
 def url(
     datasette, database: str, record, *, similar: str | None, token: str | None,
-    size: int, conditions: Conditions, pictures: int,
+    size: int, conditions: Conditions, embedded: int,
 ) -> str:  # fmt: skip
     """The SQL editor with the query in it, and its named parameters as fields to change."""
-    sql = query(record, "similar" if similar is not None else "upload", size, conditions, pictures)
+    sql = query(record, "similar" if similar is not None else "upload", size, conditions, embedded)
     asked = {"similar": similar} if similar is not None else {"upload": token}
     pairs = {"sql": sql, **asked, **conditions.parameters}
     return f"{versions.query_path(datasette, database)}?{urlencode(pairs)}"
 
 
-def query(record, parameter: str, size: int, conditions: Conditions, pictures: int) -> str:
+def query(record, parameter: str, size: int, conditions: Conditions, embedded: int) -> str:
     """``parameter`` names what is asked: ``similar``, a row, or ``upload``, a token.
 
     The functions know no filters, so that with filters the query looks deep and then
-    keeps ``size``. Beyond 10,000 pictures it says that it does not look at all of them.
+    keeps ``size``. ``embedded`` is how many rows have a picture, and are matches: beyond
+    10,000 it says that it does not look at all of them.
     """
     # Imported here: a server that is never asked never pays for numpy.
     from ..collection import figure_names
@@ -42,10 +43,10 @@ def query(record, parameter: str, size: int, conditions: Conditions, pictures: i
     rowid = "rowid, " if record.key_columns == ("rowid",) else ""
     depth, rows, note = size, table, ""
     if conditions.where:
-        depth = min(max(pictures, size), _DEEPEST)
+        depth = min(max(embedded, size), _DEEPEST)
         rows = f"(\n  select {rowid}*\n  from {table}\n  where {conditions.where}\n)"
-        if pictures > _DEEPEST:
-            note = f"-- filtered among the {_DEEPEST:,} nearest of {pictures:,} pictures\n"
+        if embedded > _DEEPEST:
+            note = f"-- filtered among the {_DEEPEST:,} nearest of {embedded:,} rows\n"
     return (
         f"{note}select {'p.rowid, ' if rowid else ''}p.*, "
         f"m.value ->> '{score}' as {score}, m.value ->> '{distance}' as {distance}\n"

@@ -5,16 +5,18 @@ from __future__ import annotations
 from datasette import Response
 
 from ..errors import ImageSearchError
-from . import collections, links, permissions, visit
+from . import collections, links, methods, permissions, visit
 
 _DAY = 24 * 60 * 60
 
 
 async def thumbnail(request, datasette):
     """A JPEG of at most 256 pixels a side, with the picture's id as its ETag."""
+    if request.method == "OPTIONS":
+        return methods.asked(datasette, methods.READ)
     db, table = await permissions.visible_table(datasette, request)
     if request.method not in ("GET", "HEAD"):
-        return Response.text("Method not allowed", status=405)
+        return methods.refused(methods.READ)
     try:
         records = await collections.of_table(db, table)
         record = collections.choose(records, request.args.get("_collection"), db, table)
@@ -39,10 +41,9 @@ async def _read(db, record, row: str) -> tuple[int | None, bytes | None]:
 
     def work(conn):
         from .. import catalog
-        from ..collection import Collection
 
         with catalog.plainly(db.name):
-            collection = Collection.kept(conn, record.name)
+            collection = collections.opened(conn, record)
             key = collection.key_of(links.from_row_path(row, record.key_columns))
             return collection.rows.picture_and_thumbnail(key)
 

@@ -11,7 +11,18 @@ from datasette.utils.asgi import Base400
 from datasette.views.base import DatasetteError
 
 from ..errors import Busy, ImageSearchError, TooLarge, UsageError
-from . import body, collections, links, multipart, page, permissions, uploads, versions
+from . import (
+    body,
+    collections,
+    links,
+    methods,
+    multipart,
+    page,
+    permissions,
+    uploads,
+    versions,
+    visit,
+)
 from .place import DEFAULT_SIZE, Place, Question
 from .settings import Settings, settings
 
@@ -36,15 +47,14 @@ def is_upload(datasette, scope) -> bool:
     It is asked before Datasette finds a route, and looks at the path as Datasette will:
     no other page may lose its guard because its path ends like ours.
     """
-    path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1").partition("?")[0]
-    base = datasette.setting("base_url")
-    if path.startswith(base):
-        path = "/" + path[len(base) :]
+    path = links.route_path(datasette, visit.path_of(scope))
     return scope["method"] == "POST" and _UPLOAD.match(path) is not None
 
 
 async def image_search(request, datasette):
     """The search page of one table, and what is sent to it."""
+    if request.method == "OPTIONS":
+        return methods.asked(datasette, methods.READ_AND_SEND)
     wants_json = _wants_json(request)
     try:
         response = await _image_search(request, datasette, wants_json)
@@ -60,7 +70,7 @@ async def image_search(request, datasette):
 async def _image_search(request, datasette, wants_json: bool):
     db, table = await permissions.visible_table(datasette, request)
     if request.method not in ("GET", "HEAD", "POST"):
-        return _not_allowed(datasette, wants_json)
+        return _not_allowed(datasette, wants_json, methods.READ_AND_SEND)
     place = Place(datasette, request, db, table, [], None, Settings())
     question = Question()
     try:
@@ -131,6 +141,7 @@ async def _take_upload(place: Place) -> str:
         uploads.check_room()
         with body.memory.share(sent.limit) as share:
             data = await multipart.read_picture(sent, share)
+            await collections.still_there(place.db, record)
             vector, thumbnail = await uploads.embed(datasette, place.db, record, data)
     except (TooLarge, Busy):
         await sent.drop_the_rest()
@@ -147,8 +158,10 @@ async def _take_upload(place: Place) -> str:
 
 async def overview(request, datasette):
     """Every collection whose table the actor may see."""
+    if request.method == "OPTIONS":
+        return methods.asked(datasette, methods.READ)
     if request.method not in ("GET", "HEAD"):
-        return _not_allowed(datasette, _wants_json(request))
+        return _not_allowed(datasette, _wants_json(request), methods.READ)
     found, problems = [], []
     for db in datasette.databases.values():
         try:
@@ -225,7 +238,7 @@ def _failure(datasette, message: str, status: int, headers: dict | None = None):
     return _json(datasette, data, status, headers)
 
 
-def _not_allowed(datasette, wants_json: bool):
+def _not_allowed(datasette, wants_json: bool, allowed: str):
     if wants_json:
-        return _failure(datasette, "Method not allowed", 405)
-    return Response.text("Method not allowed", status=405)
+        return _failure(datasette, "Method not allowed", 405, {"allow": allowed})
+    return methods.refused(allowed)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 class Visit:
     """One request. ``cache_control``, once set, is the response's last word on caching."""
 
+    path: str = ""
     query_string: str = ""
     collections: dict[str, list] = field(default_factory=dict)  # by database
     key_cells: set[tuple[str, str]] = field(default_factory=set)
@@ -32,6 +33,12 @@ def is_own(variable: ContextVar) -> bool:
     return variable is _visit
 
 
+def path_of(scope) -> str:
+    """A request's path as it was sent: what is encoded in it stays so."""
+    path = scope.get("raw_path") or scope["path"].encode()
+    return path.decode("latin-1").partition("?")[0]
+
+
 def asgi(app):
     """Wrap Datasette: each request becomes a visit.
 
@@ -42,7 +49,7 @@ def asgi(app):
     async def visited(scope, receive, send):
         if scope["type"] != "http":
             return await app(scope, receive, send)
-        visit = Visit(scope.get("query_string", b"").decode("latin-1"))
+        visit = Visit(path_of(scope), scope.get("query_string", b"").decode("latin-1"))
 
         async def send_cacheable(message):
             if message["type"] == "http.response.start" and visit.cache_control:

@@ -1,0 +1,112 @@
+"""A collection that is made anew between the look at a permission and the search."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+from datasette.app import Datasette
+
+from datasette_image_search.web import collections, multipart, recovery, uploads
+
+PAGE = "/shop/products/-/image-search"
+MEANWHILE = [
+    "table_name = 'hidden'",
+    "key_columns = '[\"name\"]'",
+    "model = 'other'",
+    "weights = 'others'",
+    "resize = 'pad'",
+    "metric = 'l2'",
+    "id = 7",
+]
+
+
+@pytest.fixture
+def replaced(shop_copy):
+    """A function that makes ``products`` the name of something else."""
+    database = shop_copy / "shop.db"
+    with closing(sqlite3.connect(database)) as conn, conn:
+        conn.execute("create table hidden (id integer primary key, picture text)")
+        conn.execute("insert into hidden select id, picture from products")
+
+    def replace(change: str) -> None:
+        with closing(sqlite3.connect(database)) as conn, conn:
+            if "key_columns" in change:  # the table is another, too
+                conn.execute("drop table products")
+                conn.execute("create table products (name text primary key, picture text)")
+            if "id = 7" in change:
+                conn.execute("alter table image_search_rows_1 rename to image_search_rows_7")
+            conn.execute(f"update image_search_collections set {change}")
+
+    return replace
+
+
+@pytest.mark.parametrize("path", [f"{PAGE}?_similar=1", f"{PAGE}.json", f"{PAGE}/thumbnail/1"])
+@pytest.mark.parametrize("change", MEANWHILE)
+async def test_it_is_not_searched(shop_copy, monkeypatch, replaced, change, path):
+    ds = Datasette([str(shop_copy / "shop.db")])
+    assert (await ds.client.get(path)).status_code == 200
+    choose = collections.choose
+
+    def chosen_then_replaced(*arguments):
+        record = choose(*arguments)
+        replaced(change)
+        return record
+
+    monkeypatch.setattr(collections, "choose", chosen_then_replaced)
+    monkeypatch.setattr(recovery, "_FAILURES", set())  # else it is asked once more by itself
+    answer = await ds.client.get(path)
+    assert answer.status_code == 503, answer.text
+    said = answer.json()["error"] if ".json" in path else answer.text
+    assert "made anew meanwhile: try again." in said
+
+
+async def test_asked_once_more_it_is_answered_as_it_is_now(shop_copy, monkeypatch, replaced):
+    ds = Datasette([str(shop_copy / "shop.db")])
+    choose = collections.choose
+
+    def chosen_then_replaced(*arguments):
+        record = choose(*arguments)
+        replaced("table_name = 'hidden'")
+        return record
+
+    monkeypatch.setattr(collections, "choose", chosen_then_replaced)
+    answer = await ds.client.get(f"{PAGE}.json?_similar=1")
+    assert answer.status_code == 404 and "not embedded yet" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("change", MEANWHILE)
+async def test_a_picture_that_has_arrived_is_not_looked_at(
+    shop_copy, monkeypatch, replaced, change
+):
+    ds = Datasette([str(shop_copy / "shop.db")])
+    read_picture = multipart.read_picture
+
+    async def read_then_replaced(*arguments):
+        data = await read_picture(*arguments)
+        replaced(change)
+        return data
+
+    monkeypatch.setattr(multipart, "read_picture", read_then_replaced)
+    monkeypatch.setattr(uploads, "embed", None)
+    picture = (shop_copy / "pictures" / "red-box.png").read_bytes()
+    sent = await ds.client.post(
+        f"{PAGE}.json", content=picture, headers={"content-type": "image/png"}
+    )
+    assert sent.status_code == 503 and "made anew meanwhile" in sent.json()["error"]
+    assert sent.headers["retry-after"]
+
+
+async def test_what_changes_without_harm_is_searched_as_it_is_now(shop_copy, monkeypatch, replaced):
+    ds = Datasette([str(shop_copy / "shop.db")])
+    choose = collections.choose
+
+    def chosen_then_changed(*arguments):
+        record = choose(*arguments)
+        replaced("thumbnails = 0, finished = null")
+        return record
+
+    monkeypatch.setattr(collections, "choose", chosen_then_changed)
+    rows = (await ds.client.get(f"{PAGE}.json?_similar=1&_size=3")).json()["rows"]
+    assert len(rows) == 3 and rows[0]["_thumbnail"] is None
