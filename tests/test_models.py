@@ -114,6 +114,21 @@ def test_each_precision_works_on_a_cpu(precision, batch):
     assert cosines(vectors, full).min() >= 0.999
 
 
+@pytest.mark.parametrize(("told", "precision"), [(True, "bf16"), (False, "fp32"), (None, "fp32")])
+def test_a_torch_of_before_tells_less_of_the_processor(monkeypatch, told, precision):
+    import torch
+
+    from datasette_image_search.models import runtime
+
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    if told is None:
+        monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
+    else:
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: told, raising=False)
+    chosen = runtime.choose_precision("auto", torch.device("cpu"))
+    assert chosen == runtime.choose_precision(precision, torch.device("cpu"))
+
+
 @pytest.mark.skipif(not can_pack(), reason="this torch has no oneDNN")
 def test_a_network_on_a_cpu_is_packed(resnet50, batch):
     model, weights = resnet50

@@ -83,8 +83,12 @@ def choose_precision(precision: str, device: torch.device) -> torch.dtype:
 
 
 def _cpu_has_bf16() -> bool:
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    if hasattr(torch.cpu, "get_capabilities"):  # torch 2.11 and later
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    # A name with an underscore, which may not be there either; AMX has none.
+    has_avx512_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return has_avx512_bf16 is not None and bool(has_avx512_bf16())
 
 
 class Normalised(torch.nn.Module):
