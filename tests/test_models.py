@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -270,6 +271,26 @@ def test_weights_that_cannot_be_downloaded(tmp_path, monkeypatch):
     assert "https://download.pytorch.org/models/resnet34-b627a593.pth" in said
     assert str(tmp_path / "hub/checkpoints/resnet34-b627a593.pth") in said
     assert "--model mini" in said and "\n" not in said
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_download_is_told_on_stderr(torch_home, tmp_path, monkeypatch, capsys, terminal):
+    """All is torch's own code, but that the file comes from this machine."""
+    import torch
+
+    source, download = seeded_weights("resnet18", torch_home), torch.hub.download_url_to_file
+
+    def from_here(url, path, hash_prefix, progress):
+        download(source.as_uri(), path, None, progress)
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", from_here)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    assert models.get("resnet18").find_weights(progress=True).path.is_relative_to(tmp_path)
+    told = capsys.readouterr()
+    first, bar = told.err.split("\n", 1)
+    assert told.out == "" and "resnet18-f37072fd.pth" in first
+    assert ("\r" in bar) == terminal == bool(bar)
 
 
 def test_a_mini_needs_no_torch_to_be_known():
