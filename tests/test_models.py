@@ -210,18 +210,52 @@ def test_a_file_of_ones_own_may_be_called_as_ours_is(tmp_path, monkeypatch):
     assert models.get("mini").find_weights(shipped.name) == shipped
 
 
-def test_a_device_without_enough_memory_is_said_plainly(torch_home, monkeypatch):
+def out_of_memory(device):
+    """As torch says it; on a CPU really."""
     import torch
 
-    model = models.get("resnet18")
-    network = model.load(model.find_weights(), "cpu")
-
-    def full(*_):
+    if device == "cpu":
+        torch.empty(2**50)
+    if device == "cuda":
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+    raise RuntimeError("MPS backend out of memory (MPS allocated: 9.06 GB).")
 
-    monkeypatch.setattr(network, "_run", full)
-    with pytest.raises(ModelError, match="7 pictures at a time .* smaller --batch-size"):
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
+def test_a_device_without_enough_memory_is_said_plainly(monkeypatch, device):
+    import torch
+
+    from datasette_image_search.models import runtime
+
+    class Large(torch.nn.Module):
+        def to(self, *_, **__):
+            out_of_memory(device)
+
+    elsewhere = "" if device == "cpu" else ", or --device cpu"
+    model = models.get("mini")
+    network = model.load(model.find_weights(), "cpu")
+    monkeypatch.setattr(network, "device", torch.device(device))
+    monkeypatch.setattr(network, "_run", lambda _: out_of_memory(device))
+    with pytest.raises(ModelError) as caught:
         network.embed(np.zeros((7, 8, 8, 3), np.uint8))
+    assert str(caught.value) == (
+        f"7 pictures at a time need more memory than the device {device} has: "
+        f"try a smaller --batch-size{elsewhere}."
+    )
+    monkeypatch.setattr(runtime, "choose_device", torch.device)
+    with pytest.raises(ModelError) as caught:
+        runtime.Network(Large(), 8, device=device, precision="fp32")
+    assert str(caught.value) == (
+        f"the network needs more memory than the device {device} has: "
+        f"try a smaller model{elsewhere}."
+    )
+
+
+def test_what_a_network_fails_of_otherwise_is_not_taken_for_that():
+    model = models.get("mini")
+    network = model.load(model.find_weights(), "cpu")
+    with pytest.raises(RuntimeError, match="size"):
+        network.embed(np.zeros((1, 160, 160, 4), np.uint8))
 
 
 def test_weights_from_a_file(torch_home, tmp_path, batch):
