@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -114,6 +115,21 @@ def test_each_precision_works_on_a_cpu(precision, batch):
     assert cosines(vectors, full).min() >= 0.999
 
 
+@pytest.mark.parametrize(("told", "precision"), [(True, "bf16"), (False, "fp32"), (None, "fp32")])
+def test_a_torch_of_before_tells_less_of_the_processor(monkeypatch, told, precision):
+    import torch
+
+    from datasette_image_search.models import runtime
+
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    if told is None:
+        monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
+    else:
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: told, raising=False)
+    chosen = runtime.choose_precision("auto", torch.device("cpu"))
+    assert chosen == runtime.choose_precision(precision, torch.device("cpu"))
+
+
 @pytest.mark.skipif(not can_pack(), reason="this torch has no oneDNN")
 def test_a_network_on_a_cpu_is_packed(resnet50, batch):
     model, weights = resnet50
@@ -194,18 +210,52 @@ def test_a_file_of_ones_own_may_be_called_as_ours_is(tmp_path, monkeypatch):
     assert models.get("mini").find_weights(shipped.name) == shipped
 
 
-def test_a_device_without_enough_memory_is_said_plainly(torch_home, monkeypatch):
+def out_of_memory(device):
+    """As torch says it; on a CPU really."""
     import torch
 
-    model = models.get("resnet18")
-    network = model.load(model.find_weights(), "cpu")
-
-    def full(*_):
+    if device == "cpu":
+        torch.empty(2**50)
+    if device == "cuda":
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+    raise RuntimeError("MPS backend out of memory (MPS allocated: 9.06 GB).")
 
-    monkeypatch.setattr(network, "_run", full)
-    with pytest.raises(ModelError, match="7 pictures at a time .* smaller --batch-size"):
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
+def test_a_device_without_enough_memory_is_said_plainly(monkeypatch, device):
+    import torch
+
+    from datasette_image_search.models import runtime
+
+    class Large(torch.nn.Module):
+        def to(self, *_, **__):
+            out_of_memory(device)
+
+    elsewhere = "" if device == "cpu" else ", or --device cpu"
+    model = models.get("mini")
+    network = model.load(model.find_weights(), "cpu")
+    monkeypatch.setattr(network, "device", torch.device(device))
+    monkeypatch.setattr(network, "_run", lambda _: out_of_memory(device))
+    with pytest.raises(ModelError) as caught:
         network.embed(np.zeros((7, 8, 8, 3), np.uint8))
+    assert str(caught.value) == (
+        f"7 pictures at a time need more memory than the device {device} has: "
+        f"try a smaller --batch-size{elsewhere}."
+    )
+    monkeypatch.setattr(runtime, "choose_device", torch.device)
+    with pytest.raises(ModelError) as caught:
+        runtime.Network(Large(), device=device, precision="fp32")
+    assert str(caught.value) == (
+        f"the network needs more memory than the device {device} has: "
+        f"try a smaller model{elsewhere}."
+    )
+
+
+def test_what_a_network_fails_of_otherwise_is_not_taken_for_that():
+    model = models.get("mini")
+    network = model.load(model.find_weights(), "cpu")
+    with pytest.raises(RuntimeError, match="size"):
+        network.embed(np.zeros((1, 160, 160, 4), np.uint8))
 
 
 def test_weights_from_a_file(torch_home, tmp_path, batch):
@@ -255,6 +305,26 @@ def test_weights_that_cannot_be_downloaded(tmp_path, monkeypatch):
     assert "https://download.pytorch.org/models/resnet34-b627a593.pth" in said
     assert str(tmp_path / "hub/checkpoints/resnet34-b627a593.pth") in said
     assert "--model mini" in said and "\n" not in said
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_download_is_told_on_stderr(torch_home, tmp_path, monkeypatch, capsys, terminal):
+    """All is torch's own code, but that the file comes from this machine."""
+    import torch
+
+    source, download = seeded_weights("resnet18", torch_home), torch.hub.download_url_to_file
+
+    def from_here(url, path, hash_prefix, progress):
+        download(source.as_uri(), path, None, progress)
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", from_here)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    assert models.get("resnet18").find_weights(progress=True).path.is_relative_to(tmp_path)
+    told = capsys.readouterr()
+    first, bar = told.err.split("\n", 1)
+    assert told.out == "" and "resnet18-f37072fd.pth" in first
+    assert ("\r" in bar) == terminal == bool(bar)
 
 
 def test_a_mini_needs_no_torch_to_be_known():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ _BATCH_SIZES = {"cpu": 8, "mps": 32, "cuda": 128}
 # where decoders want the processors too; there it takes two to keep them busy.
 _AT_ONCE = {"cpu": 2}
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# Of CUDA and MPS; of a CPU, in whose message the rest differs between systems; of cuBLAS.
+_OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator", "ALLOC_FAILED")
 
 
 def read_state_dict(path: Path) -> dict:
@@ -83,8 +86,27 @@ def choose_precision(precision: str, device: torch.device) -> torch.dtype:
 
 
 def _cpu_has_bf16() -> bool:
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    if hasattr(torch.cpu, "get_capabilities"):  # torch 2.11 and later
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    # A name with an underscore, which may not be there either; AMX has none.
+    has_avx512_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return has_avx512_bf16 is not None and bool(has_avx512_bf16())
+
+
+@contextmanager
+def _enough_memory(device: torch.device, needs: str, smaller: str) -> Iterator[None]:
+    """Says plainly where there is not: only CUDA has an exception of its own for it."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        told = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        if not told and not any(words in str(error) for words in _OUT_OF_MEMORY):
+            raise
+        elsewhere = "" if device.type == "cpu" else ", or --device cpu"
+        raise ModelError(
+            f"{needs} more memory than the device {device.type} has: try {smaller}{elsewhere}."
+        ) from None
 
 
 class Normalised(torch.nn.Module):
@@ -126,8 +148,9 @@ class Network:
         self.dtype = choose_precision(precision, self.device)
         self.batch_size = _BATCH_SIZES[self.device.type]
         self.at_once = min(_AT_ONCE.get(self.device.type, 1), torch.get_num_threads())
-        module = module.eval().to(self.device, memory_format=torch.channels_last)
-        self._module = self._with_weights_cast(module)
+        with _enough_memory(self.device, "the network needs", "a smaller model"):
+            module = module.eval().to(self.device, memory_format=torch.channels_last)
+            self._module = self._with_weights_cast(module)
 
     def _with_weights_cast(self, module: torch.nn.Module) -> torch.nn.Module:
         # Autocast would cast these weights again for every batch. Sums and norms stay fp32.
@@ -141,13 +164,9 @@ class Network:
     @torch.inference_mode()
     def embed(self, pixels: np.ndarray) -> np.ndarray:
         """Vectors (n × d float32) of n × size × size × 3 uint8 pictures."""
-        try:
+        needs = f"{len(pixels)} pictures at a time need"
+        with _enough_memory(self.device, needs, "a smaller --batch-size"):
             return self._run(np.require(pixels, requirements=("C", "W")))
-        except torch.OutOfMemoryError:
-            raise ModelError(
-                f"{len(pixels)} pictures at a time need more memory than the device "
-                f"{self.device.type} has: try a smaller --batch-size, or --device cpu."
-            ) from None
 
     def _run(self, pixels: np.ndarray) -> np.ndarray:
         batch = torch.from_numpy(pixels).to(self.device)  # as bytes: a quarter of the way

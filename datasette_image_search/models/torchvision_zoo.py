@@ -8,6 +8,8 @@ model pages and the papers named there.
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlparse
@@ -61,8 +63,10 @@ class ZooModel:
             ) from None
 
     def _download(self, entry, path: Path, progress: bool) -> None:
+        bar = progress and sys.stderr.isatty()
         try:
-            entry.get_state_dict(progress=progress, check_hash=True)
+            with redirect_stdout(sys.stderr):  # torch's line on it: stdout is for answers
+                entry.get_state_dict(progress=bar, check_hash=True)
         except Exception as error:  # URLError, a wrong hash, a full disk, a proxy's page
             reason = getattr(error, "reason", None) or error
             raise ModelError(

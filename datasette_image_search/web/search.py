@@ -41,6 +41,11 @@ class Answer:
     pictures: int = 0
 
 
+# What Python 3.10 raises for a second statement and for a null character; later ones raise
+# sqlite3.ProgrammingError.
+_ERRORS_OF_310 = (sqlite3.Warning, ValueError)
+
+
 async def ask(
     datasette, db, record, *, similar: str | None, upload: Upload | None,
     size: int, conditions: Conditions, columns: list[str] | None = None,
@@ -64,10 +69,10 @@ async def ask(
                 if not answer.rows and not answer.why_none and _all_failed(collection):
                     return replace(answer, why_none=_why_all_failed(db, record))
                 return answer
-        except (sqlite3.Error, sqlite3.Warning) as error:
-            raise _plainly(error, limit_ms, conditions) from error
         except (OverflowError, UnicodeError) as error:  # of values, on their way into SQLite
             raise UsageError("a filter has a value that SQLite cannot hold.") from error
+        except (sqlite3.Error, *_ERRORS_OF_310) as error:
+            raise _plainly(error, limit_ms, conditions) from error
 
     return await db.execute_fn(work)
 
@@ -138,7 +143,7 @@ def _plainly(error: Exception, limit_ms: int, conditions: Conditions):
             f"The search took longer than {limit_ms:,} ms, the most this server allows: "
             "try fewer or simpler filters."
         )
-    of_the_text = sqlite3.OperationalError, sqlite3.ProgrammingError, sqlite3.Warning  # Python 3.10
+    of_the_text = sqlite3.OperationalError, sqlite3.ProgrammingError, *_ERRORS_OF_310
     if conditions.where and isinstance(error, of_the_text):
         return UsageError(f"SQLite cannot use these filters: {text.rstrip('.')}.")
     return CatalogError(f"SQLite says: {text}.")
