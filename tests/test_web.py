@@ -303,6 +303,15 @@ async def test_errors(ds, query, status, words):
     assert "Traceback" not in page.text
 
 
+async def test_from_a_collection_that_is_not_there_one_can_start_again(odd):
+    ds = Datasette([str(odd / "odd.db")])
+    page = await ds.client.get("/odd/loose/-/image-search?_collection=nosuch&_similar=1")
+    assert page.status_code == 404
+    assert '<a href="/odd/loose/-/image-search">Start again</a>' in page.text
+    assert "/odd/loose/-/image-search?_collection=by+distance" in hrefs(page.text)
+    assert 'aria-current="page"' not in page.text
+
+
 async def test_time_limit(shop):
     ds = Datasette([str(shop / "shop.db")], settings={"sql_time_limit_ms": 50})
     endless = "with recursive c(x) as (select 1 union all select x + 1 from c) select max(x) from c"

@@ -109,7 +109,7 @@ async def as_html(
         "collections": _collections(place, question),
         "filters": _filters(place, question, found and found.conditions),
         "upload": await _upload_form(place, question if found else Question()),
-        "start_url": place.link(pairs=[]) if error and place.record and not found else None,
+        "start_url": place.link(pairs=[]) if error and place.records and not found else None,
     }
     if found:
         context.update(await _with_matches(place, question, found))

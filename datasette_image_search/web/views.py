@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 from datasette import Forbidden, Response
 from datasette.utils import CustomJSONEncoder, add_cors_headers
@@ -78,8 +79,9 @@ async def _image_search(request, datasette, wants_json: bool):
         records = await collections.of_table(db, table)
         if not records:
             await collections.refuse_view(db, table)
+        place = Place(datasette, request, db, table, records, None, limits)
         chosen = collections.choose(records, request.args.get("_collection"), db, table)
-        place = Place(datasette, request, db, table, records, chosen, limits)
+        place = replace(place, record=chosen)
         question = _question(request, place)
         if request.method == "POST":
             token = await _take_upload(place)
