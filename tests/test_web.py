@@ -215,6 +215,37 @@ async def test_filters(ds, query, ids):
     assert {row["id"] for row in table.json()} - {1} == ids
 
 
+@pytest.mark.parametrize(
+    "query, filters",
+    [
+        ("_filter_column=category&_filter_op=exact&_filter_value=disc", "category__exact=disc"),
+        ("_filter_column_1=price&_filter_op_1=lt&_filter_value_1=20&id__gt=2",
+         "id__gt=2&price__lt=20"),
+        ("_filter_column=category&_filter_op=notnull__1&id__lt=4", "id__lt=4&category__notnull=1"),
+        ("_filter_column=id&_filter_op=lt&_filter_value=9&id__lt=4", "id__lt=4&id__lt=9"),
+        ("_filter_column_1=id&_filter_op_1=gt&_filter_value_1=2&_filter_column_2=price"
+         "&_filter_value_2=19", "id__gt=2&price__exact=19"),
+        ("_filter_column=id&_filter_op=gt&_filter_value=9&_filter_column_2=id&_filter_op_2=lt"
+         "&_filter_value_2=12", "id__gt=9&id__lt=12"),
+        ("_filter_column=category&_filter_column=id&_filter_op=exact&_filter_value=box",
+         "category__exact=box"),
+        ("_filter_column=&_filter_op=exact&_filter_value=x&id__lt=4", "id__lt=4"),
+        ("_filter_column=category&_filter_value=disc", "category__=disc"),
+    ],
+)  # fmt: skip
+async def test_what_the_filter_form_sends_is_a_filter(ds, query, filters):
+    """The table page redirects to it, and is asked here which rows it has."""
+    found = (await ds.client.get(f"{PAGE}.json?_similar=24&_size=23&{query}")).json()["rows"]
+    table = await ds.client.get(
+        f"/shop/products.json?_shape=array&_size=max&{query}", follow_redirects=True
+    )
+    assert {row["id"] for row in found} == {row["id"] for row in table.json()} - {24}
+    page = (await ds.client.get(f"{PAGE}?_similar=24&{query}")).text
+    assert f"{PAGE}?_similar=24&{filters}" in [
+        link.partition("#")[0].replace(".json?", "?") for link in hrefs(page)
+    ]
+
+
 async def test_search_filter(shop_copy):
     sqlite_utils.Database(shop_copy / "shop.db")["products"].enable_fts(["name"])
     ds = Datasette([str(shop_copy / "shop.db")])

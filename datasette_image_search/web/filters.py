@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 
 from datasette.filters import Filters
 from datasette.plugins import pm
-from datasette.utils import await_me_maybe
+from datasette.utils import await_me_maybe, filters_should_redirect
 from datasette.views.base import DatasetteError
 
 from ..errors import UsageError
@@ -36,8 +36,20 @@ class Conditions:
 
 def carried(query_string: str) -> Pairs:
     """The parameters that choose rows, in the order they came."""
-    pairs = parse_qsl(query_string, keep_blank_values=True)
+    pairs = _redirected(parse_qsl(query_string, keep_blank_values=True))
     return [(key, value) for key, value in pairs if _chooses_rows(key)]
+
+
+def _redirected(pairs: Pairs) -> Pairs:
+    """What the table page's form sends (``_filter_column``, ``_filter_op`` and
+    ``_filter_value``) as the filter that the table page itself redirects to."""
+    first: dict[str, str] = {}
+    for key, value in pairs:
+        first.setdefault(key, value)
+    instead = filters_should_redirect(first)
+    form = {key for key, value in instead if value is None}
+    added = [(key, value) for key, value in instead if value is not None]
+    return [pair for pair in pairs if pair[0] not in form] + added
 
 
 def _chooses_rows(key: str) -> bool:
