@@ -274,6 +274,16 @@ def test_weights_from_a_file(torch_home, tmp_path, batch):
     assert np.array_equal(one, other)
 
 
+def test_a_file_without_named_tensors_is_no_state_dict(tmp_path):
+    import torch
+
+    file, model, number = tmp_path / "mine.pt", models.get("resnet18"), torch.zeros(1)
+    for held in ({0: number}, {"state_dict": {0: number}}, {"epoch": 3}, {}, [number]):
+        torch.save(held, file)
+        with pytest.raises(ModelError, match=r"mine\.pt holds a .*, not a state dict\.$"):
+            model.load(model.find_weights(str(file)), "cpu")
+
+
 def test_what_cannot_be_had_is_said_in_one_sentence(torch_home, tmp_path, monkeypatch):
     with pytest.raises(ModelError, match=r"no embedding model 'resnet5'; there are mini, resnet50"):
         models.get("resnet5")

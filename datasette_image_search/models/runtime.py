@@ -47,11 +47,14 @@ def read_state_dict(path: Path) -> dict:
             state = state[wrapper]
     if not isinstance(state, dict):
         raise ModelError(f"{path} holds a {type(state).__name__}, not a state dict.")
-    return {
+    tensors = {
         name.removeprefix("module."): value.float() if value.is_floating_point() else value
         for name, value in state.items()
-        if isinstance(value, torch.Tensor)
+        if isinstance(name, str) and isinstance(value, torch.Tensor)
     }
+    if not tensors:
+        raise ModelError(f"{path} holds a dict without tensors that have names, not a state dict.")
+    return tensors
 
 
 def choose_device(device: str) -> torch.device:
