@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
 import torch
@@ -55,6 +56,12 @@ def read_state_dict(path: Path) -> dict:
     if not tensors:
         raise ModelError(f"{path} holds a dict without tensors that have names, not a state dict.")
     return tensors
+
+
+def does_not_fit(path: Path, id: str, error: RuntimeError) -> ModelError:
+    """A sentence with as much of what torch says as it can hold: of a network, that is a lot."""
+    reason = shorten(str(error), 300, placeholder=" and more").rstrip(" .")
+    return ModelError(f"{path} does not fit {id}: {reason}.")
 
 
 def choose_device(device: str) -> torch.device:
