@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -274,6 +275,44 @@ def test_weights_from_a_file(torch_home, tmp_path, batch):
     assert np.array_equal(one, other)
 
 
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "convnext_tiny", "swin_t"])
+def test_a_network_trained_further_may_have_another_classifier(name, torch_home, tmp_path, batch):
+    import torch
+    import torchvision
+
+    model, mine = models.get(name), tmp_path / "mine.pt"
+    state = torch.load(seeded_weights(name, torch_home), weights_only=True)
+    for key, value in torchvision.models.get_model(name, num_classes=10).state_dict().items():
+        if key.startswith(f"{model.cut}."):
+            state[key] = value
+    torch.save(state, mine)
+    ours, theirs = model.find_weights(str(mine)), model.find_weights()
+    assert ours.sha256 == hashlib.sha256(mine.read_bytes()).hexdigest() != theirs.sha256
+    one, other = (model.load(weights, "cpu").embed(batch[1][:1]) for weights in (ours, theirs))
+    assert np.array_equal(one, other)
+
+
+def test_a_network_of_another_shape_is_not_taken_for_one_trained_further(torch_home, tmp_path):
+    import torch
+
+    model, mine = models.get("resnet18"), tmp_path / "mine.pt"
+    state = torch.load(seeded_weights("resnet18", torch_home), weights_only=True)
+    for name in ("fcs.weight", "conv1.weight"):
+        torch.save(state | {name: state["fc.weight"]}, mine)
+        with pytest.raises(ModelError, match=rf"does not fit resnet18: .*{name}.*\.$"):
+            model.load(model.find_weights(str(mine)), "cpu")
+
+
+def test_a_file_without_named_tensors_is_no_state_dict(tmp_path):
+    import torch
+
+    file, model, number = tmp_path / "mine.pt", models.get("resnet18"), torch.zeros(1)
+    for held in ({0: number}, {"state_dict": {0: number}}, {"epoch": 3}, {}, [number]):
+        torch.save(held, file)
+        with pytest.raises(ModelError, match=r"mine\.pt holds a .*, not a state dict\.$"):
+            model.load(model.find_weights(str(file)), "cpu")
+
+
 def test_what_cannot_be_had_is_said_in_one_sentence(torch_home, tmp_path, monkeypatch):
     with pytest.raises(ModelError, match=r"no embedding model 'resnet5'; there are mini, resnet50"):
         models.get("resnet5")
@@ -286,7 +325,7 @@ def test_what_cannot_be_had_is_said_in_one_sentence(torch_home, tmp_path, monkey
         model.load(model.find_weights(str(bad)), "cpu")
     seeded_weights("mobilenet_v3_small", torch_home)
     other = torch_home / "hub/checkpoints/mobilenet_v3_small-047dcff4.pth"
-    with pytest.raises(ModelError, match="does not fit resnet18"):
+    with pytest.raises(ModelError, match=r'does not fit resnet18: .* "[\w.]+", and more\.$'):
         model.load(model.find_weights(str(other)), "cpu")
     import torch
 

@@ -37,15 +37,13 @@ class MiniModel:
 
     def load(self, weights: Weights, device: str = "auto", precision: str = "auto"):
         from . import mini
-        from .runtime import Network, read_state_dict
+        from .runtime import Network, does_not_fit, read_state_dict
 
         network = mini.build_network()
         try:
             network.load_state_dict(read_state_dict(weights.path))
         except RuntimeError as error:
-            raise ModelError(
-                f"{weights.path} does not fit mini: {' '.join(str(error).split())[:300]}"
-            ) from None
+            raise does_not_fit(weights.path, self.id, error) from None
         network = Network(mini.FromBytes(network), device=device, precision=precision)
         network.batch_size = max(network.batch_size, _BATCH_SIZE)
         return network

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
 import torch
@@ -47,11 +48,20 @@ def read_state_dict(path: Path) -> dict:
             state = state[wrapper]
     if not isinstance(state, dict):
         raise ModelError(f"{path} holds a {type(state).__name__}, not a state dict.")
-    return {
+    tensors = {
         name.removeprefix("module."): value.float() if value.is_floating_point() else value
         for name, value in state.items()
-        if isinstance(value, torch.Tensor)
+        if isinstance(name, str) and isinstance(value, torch.Tensor)
     }
+    if not tensors:
+        raise ModelError(f"{path} holds a dict without tensors that have names, not a state dict.")
+    return tensors
+
+
+def does_not_fit(path: Path, id: str, error: RuntimeError) -> ModelError:
+    """A sentence with as much of what torch says as it can hold: of a network, that is a lot."""
+    reason = shorten(str(error), 300, placeholder=" and more").rstrip(" .")
+    return ModelError(f"{path} does not fit {id}: {reason}.")
 
 
 def choose_device(device: str) -> torch.device:

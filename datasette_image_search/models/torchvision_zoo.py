@@ -76,17 +76,20 @@ class ZooModel:
             ) from error
 
     def load(self, weights: Weights, device: str = "auto", precision: str = "auto"):
-        from .runtime import Network, Normalised, read_state_dict
+        from .runtime import Network, Normalised, does_not_fit, read_state_dict
 
         network = _architecture(self.id)
-        state = read_state_dict(weights.path)
+        # Cut before it is filled: trained further, it may have a classifier for other classes.
+        _replace_by_identity(network, self.cut)
+        state = {
+            name: tensor
+            for name, tensor in read_state_dict(weights.path).items()
+            if not name.startswith(f"{self.cut}.")
+        }
         try:
             network.load_state_dict(state, assign=True)
         except RuntimeError as error:
-            raise ModelError(
-                f"{weights.path} does not fit {self.id}: {' '.join(str(error).split())[:300]}"
-            ) from None
-        _replace_by_identity(network, self.cut)
+            raise does_not_fit(weights.path, self.id, error) from None
         module = Normalised(network)
         return Network(module, device=device, precision=precision)
 
