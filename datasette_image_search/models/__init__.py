@@ -4,7 +4,7 @@ Nothing here imports torch until a network is built: what a model is called, how
 its vectors are and whether its weights are on this machine is known without it.
 """
 
-from .interface import NO_DOWNLOAD, EmbeddingModel, LoadedModel, Weights
+from .interface import NO_DOWNLOAD, EmbeddingModel, LoadedModel, Weights, knows_weights
 from .registry import DEFAULT_MODEL, get, models
 from .workers import batches_at_once, workers
 
@@ -16,6 +16,7 @@ __all__ = [
     "Weights",
     "batches_at_once",
     "get",
+    "knows_weights",
     "models",
     "workers",
 ]
