@@ -90,3 +90,16 @@ def test_a_server_that_a_database_names_is_not_asked(shop_copy, monkeypatch, nam
         with pytest.raises(ModelError, match=r"another machine, '.*evil.*with --weights\.$"):
             work()
     assert not [path for path in looked_for if "evil" in path]
+
+
+def test_weights_that_embed_is_given_in_another_place_are_found_there_from_then_on(shop_copy):
+    database = shop_copy / "shop.db"
+    there, gone = shop_copy / "there.pt", shop_copy / "gone.pt"
+    shutil.copy(models.get("mini").find_weights().path, gone)
+    embed(database, "products", EmbedOptions(model="mini", weights=str(gone), replace=True))
+    gone.rename(there)
+    with pytest.raises(ModelError, match="not on this machine"):
+        vector(shop_copy)
+    assert embed(database, "products", EmbedOptions(weights=str(there))).unchanged == 24
+    assert recorded(database).weights_name == "there.pt" and len(vector(shop_copy)) == 256
+    assert embed(database, "products").unchanged == 24

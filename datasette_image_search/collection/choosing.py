@@ -215,6 +215,10 @@ def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, 
         choose(options.index, 0)
     if options.thumbnails is not None:
         changes["thumbnails"] = options.thumbnails
+    if options.weights is not None:  # the same, in another place: asking needs them too
+        weights_name = _weights_name(conn, model, options.weights, weights)
+        if weights_name != record.weights_name:
+            changes["weights_name"] = weights_name
     if changes:
         catalog.prepare(conn)
         with catalog.transaction(conn):
