@@ -56,7 +56,7 @@ def collection_for(conn, database: Path, name: str, options: EmbedOptions, extra
     if found is None:
         return _made(conn, database, name, options, extra)
     if options.replace or _took_a_wrong_column(conn, found, options):
-        as_before = _as_before(conn, found, options)
+        as_before = _as_before(conn, found, options, extra)
         return _made(conn, database, found.table_name, as_before, extra, found)
     return _existing(conn, own_sidecar(conn, database, found), name, options, extra)
 
@@ -98,7 +98,7 @@ def _made(conn, database: Path, table_name: str, options: EmbedOptions, extra, o
         root=catalog.portable(conn, Path(root)),
         model=model.id,
         weights=weights.sha256,
-        weights_name=_weights_name(conn, options.weights, weights),
+        weights_name=_weights_name(conn, model, options.weights, weights),
         resize=geometry.resize,
         preprocessing=str(geometry),
         dimensions=model.dimensions,
@@ -151,11 +151,12 @@ def is_there(conn, record: CollectionRecord) -> bool:
     )
 
 
-def _as_before(conn, record: CollectionRecord, options: EmbedOptions) -> EmbedOptions:
+def _as_before(conn, record: CollectionRecord, options: EmbedOptions, extra) -> EmbedOptions:
     """The options of a collection that is made anew: what is not asked for stays."""
     weights = options.weights
     if weights is None and options.model in (None, record.model):
-        weights = weights_argument(record.weights_name, Path(catalog.database_path(conn)).parent)
+        folder = Path(catalog.database_path(conn)).parent
+        weights = weights_argument(models.get(record.model, extra), record.weights_name, folder)
     return replace(
         options,
         collection=record.name,
@@ -237,7 +238,7 @@ def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, 
             "anew, or make another collection with --collection NAME."
         )
     folder = Path(catalog.database_path(conn)).parent
-    name = options.weights or weights_argument(record.weights_name, folder)
+    name = options.weights or weights_argument(model, record.weights_name, folder)
     weights = model.find_weights(name, progress=True)
     if weights.sha256 != record.weights:
         raise UsageError(
@@ -254,6 +255,10 @@ def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, 
         choose(options.index, 0)
     if options.thumbnails is not None:
         changes["thumbnails"] = options.thumbnails
+    if options.weights is not None:  # the same, in another place: asking needs them too
+        weights_name = _weights_name(conn, model, options.weights, weights)
+        if weights_name != record.weights_name:
+            changes["weights_name"] = weights_name
     if changes:
         catalog.prepare(conn)
         with catalog.transaction(conn):
@@ -262,8 +267,10 @@ def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, 
     return Chosen(record, model, weights)
 
 
-def _weights_name(conn, asked: str | None, weights: models.Weights) -> str:
-    if asked and Path(asked).is_file():
+def _weights_name(
+    conn, model: models.EmbeddingModel, asked: str | None, weights: models.Weights
+) -> str:
+    if asked and not models.knows_weights(model, asked) and Path(asked).is_file():
         folder = Path(catalog.portable(conn, Path(asked).parent))
         return (folder / Path(asked).name).as_posix()
     return weights.name

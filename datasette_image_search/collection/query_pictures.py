@@ -19,6 +19,8 @@ from .opened import loaded_model
 
 # Somebody waits for the answer, and others for their turn.
 DECODE_SECONDS = 10
+# Merely to look for a file of such a name, Windows logs in at the server that it names.
+_NETWORK = ("//", "/??/")
 
 
 def picture_vector(
@@ -37,7 +39,7 @@ def picture_vector(
     where the collection's weights are not to be had.
     """
     model = models.get(record.model, extra_models)
-    name = weights_argument(record.weights_name, folder)
+    name = weights_argument(model, record.weights_name, folder)
 
     def embed(pixels: np.ndarray) -> np.ndarray:
         if not download and not model.weights_here(name):
@@ -89,7 +91,17 @@ def _decoders() -> Decoders:
     return decoders
 
 
-def weights_argument(name: str, folder: Path) -> str:
-    """Weights as a model takes them: a file beside the database by its whole path."""
+def weights_argument(model: models.EmbeddingModel, name: str, folder: Path) -> str:
+    """Weights as a model takes them: a file beside the database by its whole path.
+
+    The name is the database's, which may be a stranger's.
+    """
+    if not name or models.knows_weights(model, name):
+        return name
+    if name.replace("\\", "/").startswith(_NETWORK):
+        raise ModelError(
+            f"the database names weights that may be on another machine, {name!r}, and they are "
+            "not looked for there: give 'embed' their file with --weights."
+        )
     beside = folder / name
-    return str(beside) if name and beside.is_file() else name
+    return str(beside) if beside.is_file() else name

@@ -5,7 +5,7 @@ its vectors are and whether its weights are on this machine is known without it.
 """
 
 from .checked import vectors
-from .interface import NO_DOWNLOAD, EmbeddingModel, LoadedModel, Weights
+from .interface import NO_DOWNLOAD, EmbeddingModel, LoadedModel, Weights, knows_weights
 from .registry import DEFAULT_MODEL, get, models
 from .workers import batches_at_once, workers
 
@@ -17,6 +17,7 @@ __all__ = [
     "Weights",
     "batches_at_once",
     "get",
+    "knows_weights",
     "models",
     "vectors",
     "workers",

@@ -58,6 +58,9 @@ class EmbeddingModel(Protocol):
 
     A collection knows its model by the id and by the SHA-256 of the weights: code that makes
     other vectors of the same weights needs another id.
+
+    It may have ``knows_weights(name)``: is that a set of weights of its own, so that a file
+    which is called the same is not meant?
     """
 
     id: str
@@ -76,3 +79,9 @@ class EmbeddingModel(Protocol):
 
     def load(self, weights: Weights, device: str = "auto", precision: str = "auto") -> LoadedModel:
         """Build the network on a device: ``auto``, ``cpu``, ``cuda`` or ``mps``."""
+
+
+def knows_weights(model: EmbeddingModel, name: str) -> bool:
+    """Are the weights of that name the model's own? Any others are a file."""
+    own = getattr(model, "knows_weights", None)
+    return own is not None and own(name)

@@ -20,6 +20,9 @@ class MiniModel:
     input_size = 160
     description = "ships with the plugin, small and fast"
 
+    def knows_weights(self, name: str) -> bool:
+        return name == _OURS
+
     def weights_here(self, name: str | None = None) -> bool:
         return self._path(name).is_file()
 

@@ -30,17 +30,26 @@ class ZooModel:
     description: str
     input_size: int = 224
 
+    def knows_weights(self, name: str) -> bool:
+        if name == self.default_weights:
+            return True
+        if not name.isidentifier():  # most files: torchvision takes long to import
+            return False
+        import torchvision
+
+        return name in torchvision.models.get_model_weights(self.id).__members__
+
     def weights_here(self, name: str | None = None) -> bool:
         if name in (None, self.default_weights):
             return (_cache_folder() / self.default_file).is_file()
-        return os.path.isfile(name) or _file_of(self._entry(name)).is_file()
+        return self._is_file(name) or _file_of(self._entry(name)).is_file()
 
     def find_weights(self, name: str | None = None, *, progress: bool = False) -> Weights:
         if name in (None, self.default_weights) and self.weights_here():
             path = _cache_folder() / self.default_file
             return Weights(self.default_weights, path, file_sha256(path))
         name = name or self.default_weights
-        if os.path.isfile(name):
+        if self._is_file(name):
             path = Path(name)
             return Weights(path.name, path, file_sha256(path))
         entry = self._entry(name)
@@ -48,6 +57,9 @@ class ZooModel:
         if not path.is_file():
             self._download(entry, path, progress)
         return Weights(entry.name, path, file_sha256(path))
+
+    def _is_file(self, name: str) -> bool:
+        return not self.knows_weights(name) and os.path.isfile(name)
 
     def _entry(self, name: str):
         import torchvision
