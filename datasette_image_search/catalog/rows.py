@@ -36,9 +36,7 @@ class Rows:
         pairs = [(f"{self._rows}.{key}", own) for key, own in zip(self._keys, self._own_keys)]
         self._join = " and ".join(f"{key} = {own} and {own} = {key}" for key, own in pairs)
         self._match_key = " and ".join(f"{self._rows}.{key} = ?" for key in self._keys)
-        # What another collection keeps of a picture is not this one's to show.
-        thumbnail = "main.image_search_pictures.thumbnail"
-        self._thumbnail = thumbnail if collection.thumbnails else "null"
+        self._thumbnail = shown.thumbnail(collection)
         column = f"{self._table}.{quote(collection.column_name)}"
         # SQLite lets a text key be null; Datasette has no address for such a row.
         named = " and ".join(f"{own} is not null" for own in self._own_keys)
@@ -233,12 +231,15 @@ class Rows:
     def _as_read(self, column: str) -> str:
         """A picture's source in SQL; text as bytes, as one that is no UTF-8 would stop the
         reading of all. :func:`text` makes it text again."""
-        utf8 = self.conn.execute("pragma main.encoding").fetchone()[0] == "UTF-8"
-        as_text = f"cast({column} as blob)" if utf8 else column  # others SQLite makes UTF-8 of
+        as_text = f"cast({column} as blob)" if self._keeps_utf8() else column
         return (
             f"case typeof({column}) when 'blob' then null when 'text' then {as_text} "
             f"else {column} end"
         )
+
+    def _keeps_utf8(self) -> bool:
+        """Is text given as it was put there? Of other encodings SQLite itself makes UTF-8."""
+        return self.conn.execute("pragma main.encoding").fetchone()[0] == "UTF-8"
 
     def is_empty(self) -> bool:
         """Has no row been looked at yet?"""

@@ -108,8 +108,8 @@ class RowsWriter(Rows):
 
     def _readable(self) -> str:
         """That the key can be read, as SQL; the writer's connection knows the function."""
-        if self.conn.execute("pragma main.encoding").fetchone()[0] != "UTF-8":
-            return "true"  # SQLite itself makes UTF-8 of it
+        if not self._keeps_utf8():
+            return "true"
         return " and ".join(
             f"(typeof({own}) != 'text' or image_search_is_utf8(cast({own} as blob)))"
             for own in self._own_keys

@@ -24,6 +24,11 @@ class Shown:
     has_thumbnail: bool
 
 
+def thumbnail(collection: CollectionRecord) -> str:
+    """As SQL. What another collection keeps of a picture is not this one's to show."""
+    return "main.image_search_pictures.thumbnail" if collection.thumbnails else "null"
+
+
 def read(
     conn: sqlite3.Connection, collection: CollectionRecord, keys: list[tuple],
     columns: list[str] | None = None,
@@ -72,11 +77,9 @@ def _query(collection: CollectionRecord, count: int, select: str) -> str:
     same = " and ".join(f"{column} = asked.own{i}" for i, column in enumerate(own))
     recorded = " and ".join(f"{rows}.{schema.key_column(i)} = {c}" for i, c in enumerate(own))
     picture = f"{rows}.image_search_picture"
-    # What another collection keeps of a picture is not this one's to show.
-    thumbnail = f"{pictures}.thumbnail" if collection.thumbnails else "null"
     return (
         f"with asked (number, {names}) as (values {', '.join([marks] * count)}) "
-        f"select asked.number, {picture}, {thumbnail} is not null{select} "
+        f"select asked.number, {picture}, {thumbnail(collection)} is not null{select} "
         f"from asked cross join main.{quote(collection.table_name)} as image_search_row on {same} "
         f"left join {rows} on {recorded} "
         f"left join {pictures} on {pictures}.id = {picture} order by asked.number"

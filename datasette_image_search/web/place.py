@@ -32,8 +32,9 @@ class Place:
         """The collection's name for a URL; None for the one that is meant anyway."""
         return None if self.record in (None, *self.records[:1]) else self.record.name
 
-    @property
+    @cached_property
     def filters(self) -> links.Pairs:
+        """Asked for by each link of a page."""
         return filters.carried(self.request.query_string)
 
     def link(self, *own: tuple[str, str | int | None], pairs=None, format: str = "") -> str:
