@@ -42,19 +42,29 @@ def replaced(shop_copy):
     return replace
 
 
+@pytest.fixture
+def once_chosen(monkeypatch, replaced):
+    """As ``replaced``, but not until a request has chosen its collection."""
+
+    def replace_then(change: str) -> None:
+        choose = collections.choose
+
+        def chosen_then_replaced(*arguments):
+            record = choose(*arguments)
+            replaced(change)
+            return record
+
+        monkeypatch.setattr(collections, "choose", chosen_then_replaced)
+
+    return replace_then
+
+
 @pytest.mark.parametrize("path", [f"{PAGE}?_similar=1", f"{PAGE}.json", f"{PAGE}/thumbnail/1"])
 @pytest.mark.parametrize("change", MEANWHILE)
-async def test_it_is_not_searched(shop_copy, monkeypatch, replaced, change, path):
+async def test_it_is_not_searched(shop_copy, monkeypatch, once_chosen, change, path):
     ds = Datasette([str(shop_copy / "shop.db")])
     assert (await ds.client.get(path)).status_code == 200
-    choose = collections.choose
-
-    def chosen_then_replaced(*arguments):
-        record = choose(*arguments)
-        replaced(change)
-        return record
-
-    monkeypatch.setattr(collections, "choose", chosen_then_replaced)
+    once_chosen(change)
     monkeypatch.setattr(recovery, "_FAILURES", set())  # else it is asked once more by itself
     answer = await ds.client.get(path)
     assert answer.status_code == 503, answer.text
@@ -62,16 +72,9 @@ async def test_it_is_not_searched(shop_copy, monkeypatch, replaced, change, path
     assert "made anew meanwhile: try again." in said
 
 
-async def test_asked_once_more_it_is_answered_as_it_is_now(shop_copy, monkeypatch, replaced):
+async def test_asked_once_more_it_is_answered_as_it_is_now(shop_copy, once_chosen):
     ds = Datasette([str(shop_copy / "shop.db")])
-    choose = collections.choose
-
-    def chosen_then_replaced(*arguments):
-        record = choose(*arguments)
-        replaced("table_name = 'hidden'")
-        return record
-
-    monkeypatch.setattr(collections, "choose", chosen_then_replaced)
+    once_chosen("table_name = 'hidden'")
     answer = await ds.client.get(f"{PAGE}.json?_similar=1")
     assert answer.status_code == 404 and "not embedded yet" in answer.json()["error"]
 
@@ -98,15 +101,8 @@ async def test_a_picture_that_has_arrived_is_not_looked_at(
     assert sent.headers["retry-after"]
 
 
-async def test_what_changes_without_harm_is_searched_as_it_is_now(shop_copy, monkeypatch, replaced):
+async def test_what_changes_without_harm_is_searched_as_it_is_now(shop_copy, once_chosen):
     ds = Datasette([str(shop_copy / "shop.db")])
-    choose = collections.choose
-
-    def chosen_then_changed(*arguments):
-        record = choose(*arguments)
-        replaced("thumbnails = 0, finished = null")
-        return record
-
-    monkeypatch.setattr(collections, "choose", chosen_then_changed)
+    once_chosen("thumbnails = 0, finished = null")
     rows = (await ds.client.get(f"{PAGE}.json?_similar=1&_size=3")).json()["rows"]
     assert len(rows) == 3 and rows[0]["_thumbnail"] is None
