@@ -34,11 +34,12 @@ def register(conn: sqlite3.Connection, remembered: Remembered | None = None) -> 
     this = _Unheld(conn)
 
     def similar_images(table, id, k=None):
-        collection = _open(this.connection, table)
+        from .collection import ReadAhead
+
+        ahead = ReadAhead.kept(this.connection, _name(table))
         if id is None:
             return "[]"
-        key = collection.key_of(id)
-        return _json(collection, collection.similar_to_row(key, *_k(k)))
+        return _json(ahead.collection, ahead.similar_to_row(id, *_k(k)))
 
     def similar_to_upload(table, token, k=None):
         collection = _open(this.connection, table)
@@ -80,12 +81,16 @@ class _Unheld:
 
 
 def _open(conn: sqlite3.Connection, table):
-    if not isinstance(table, str):
-        raise UsageError(f"the first argument names a table or a collection, not {table!r}.")
     # Imported here: a connection that never asks never pays for numpy and FAISS.
     from .collection import Collection
 
-    return Collection.kept(conn, table)
+    return Collection.kept(conn, _name(table))
+
+
+def _name(table) -> str:
+    if not isinstance(table, str):
+        raise UsageError(f"the first argument names a table or a collection, not {table!r}.")
+    return table
 
 
 def _k(k) -> tuple:

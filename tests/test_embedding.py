@@ -151,7 +151,7 @@ def test_a_search_among_few_rows_that_are_left_is_narrow(shop_copy, monkeypatch)
         Sidecar, "search", lambda self, v, k, *ids: wanted.append(k) or search(self, v, k, *ids)
     )
     monkeypatch.setattr("datasette_image_search.collection.search._FILTERED_MOST", 0)
-    monkeypatch.setattr("datasette_image_search.collection.search._SLACK", 0)
+    monkeypatch.setattr("datasette_image_search.collection.search.SLACK", 0)
     table(shop_copy).delete_where("id > 4")
     found = opened(shop_copy)
     assert sorted(m.key[0] for m in found.similar_to_row((1,), 3)) == [2, 3, 4]

@@ -62,6 +62,27 @@ class Rows:
         picture, reason = self.conn.execute(query, key).fetchone() or (None, None)
         return self._checked(picture), reason
 
+    def following(
+        self, key: tuple, most: int, backwards: bool = False
+    ) -> list[tuple[tuple, int | None]]:
+        """(key, picture id) of the rows after ``key`` that are there, in the order of keys.
+
+        Looks at the next ``most``, however many of them have gone.
+        """
+        way, order = ("<", " desc") if backwards else (">", "")
+        names = [f"{self._rows}.{name}" for name in self._keys]
+        query = (
+            f"select {', '.join(self._own_keys)}, {self._rows}.image_search_picture "
+            f"from {self._rows} left join {self._table} on {self._join} "
+            f"where ({', '.join(names)}) {way} ({', '.join('?' for _ in names)}) "
+            f"order by {', '.join(name + order for name in names)} limit {int(most)}"
+        )
+        return [
+            (tuple(row[:-1]), self._checked(row[-1]))
+            for row in self.conn.execute(query, key).fetchall()
+            if row[0] is not None
+        ]
+
     def with_pictures(
         self, ids: list[int], most: int, where: str | None = None, parameters: dict | None = None
     ) -> list[tuple[int, tuple]]:

@@ -1,5 +1,6 @@
 """embed() and similar(): the only room that sees all five below it."""
 
+from .ahead import ReadAhead
 from .choosing import EmbedOptions
 from .embedding import Summary, embed
 from .evaluation import Evaluation, evaluate
@@ -22,6 +23,7 @@ __all__ = [
     "Finding",
     "Match",
     "Progress",
+    "ReadAhead",
     "Summary",
     "as_text",
     "check_k",

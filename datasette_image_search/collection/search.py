@@ -20,7 +20,7 @@ from .opened import looked_up, opened_sidecar
 DEFAULT_K = 10
 MAX_K = 10_000
 # Asked beyond k at once: the row itself, rows that have gone, rows a filter drops.
-_SLACK = 6
+SLACK = 6
 _FILTERED = 3  # times as many are asked for under a filter, at first, and
 _FILTERED_MOST = 4096  # at most before it is asked which rows there are
 
@@ -151,8 +151,8 @@ class Collection:
         """As :meth:`similar_to_row`, for the vector of any picture."""
         k = check_k(k)
         queries = np.asarray(vector, np.float32)[None]
-        wanted = (k + _SLACK) * (1 if where is None else _FILTERED)
-        while wanted <= max(_FILTERED_MOST, _FILTERED * (k + _SLACK)):
+        wanted = (k + SLACK) * (1 if where is None else _FILTERED)
+        while wanted <= max(_FILTERED_MOST, _FILTERED * (k + SLACK)):
             neighbours = self.index.search(queries, wanted)[0]
             matches = self._rows_of(neighbours, k, where, parameters, without)
             if len(matches) >= k or len(neighbours.ids) < wanted:
@@ -165,20 +165,35 @@ class Collection:
         neighbours = self.index.search(queries, k + 1, allowed)[0]
         return self._rows_of(neighbours, k, where, parameters, without)[:k]
 
-    def _rows_of(self, neighbours: Neighbours, k, where, parameters, without) -> list[Match]:
-        rows = defaultdict(list)
-        ids = neighbours.ids.tolist()
-        for picture, key in self.rows.with_pictures(ids, k + 1, where, parameters):
-            if key != without:
-                rows[picture].append(key)
-        matches: list[Match] = []
-        for id, score, distance in zip(
-            neighbours.ids.tolist(), neighbours.scores.tolist(), neighbours.distances.tolist()
-        ):
-            for key in rows[id]:
-                rank = len(matches) + 1
-                matches.append(Match(key, rank, round(score, 6), round(distance, 6)))
+    def similar_to_rows(self, rows: list[tuple[tuple, int | None]], k: int) -> list[list[Match]]:
+        """As :meth:`similar_to_row` of each, given as (key, picture id), found together."""
+        there = [(slot, picture) for slot, (_, picture) in enumerate(rows) if picture is not None]
+        ids = np.array([picture for _, picture in there], np.int64)
+        here = self.index.contains(ids)
+        slots = [slot for (slot, _), is_here in zip(there, here) if is_here]
+        vectors = self.index.vectors(ids[here])
+        found = self.index.search(vectors, k + SLACK)
+        pictures = {id for neighbours in found for id in neighbours.ids.tolist()}
+        keys = self._keys_with(sorted(pictures), k)
+        matches: list[list[Match]] = [[] for _ in rows]
+        for slot, vector, neighbours in zip(slots, vectors, found):
+            key, _ = rows[slot]
+            own = _matches(neighbours, keys, without=key)
+            if len(own) < k and len(neighbours.ids) == k + SLACK:  # many rows have gone
+                own = self.similar_to_vector(vector, k, without=key)
+            matches[slot] = own[:k]
         return matches
+
+    def _keys_with(self, ids: list[int], k: int, where=None, parameters=None) -> dict:
+        """picture id → the keys of its rows, one more than ``k`` for the row asked with."""
+        keys = defaultdict(list)
+        for picture, key in self.rows.with_pictures(ids, k + 1, where, parameters):
+            keys[picture].append(key)
+        return keys
+
+    def _rows_of(self, neighbours: Neighbours, k, where, parameters, without) -> list[Match]:
+        keys = self._keys_with(neighbours.ids.tolist(), k, where, parameters)
+        return _matches(neighbours, keys, without)
 
     def vector_of(self, key: tuple) -> np.ndarray | None:
         """The stored vector of a row's picture, or None where it has none."""
@@ -191,6 +206,18 @@ class Collection:
         if first is None or second is None:
             return None
         return round(float(compare(first, second[None])[0][0]), 6)
+
+
+def _matches(neighbours: Neighbours, keys: dict, without: tuple | None) -> list[Match]:
+    matches: list[Match] = []
+    for id, score, distance in zip(
+        neighbours.ids.tolist(), neighbours.scores.tolist(), neighbours.distances.tolist()
+    ):
+        for key in keys.get(id, ()):
+            if key != without:
+                rank = len(matches) + 1
+                matches.append(Match(key, rank, round(score, 6), round(distance, 6)))
+    return matches
 
 
 def as_text(value) -> str:

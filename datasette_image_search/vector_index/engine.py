@@ -70,9 +70,12 @@ def dot(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
 
 
 def dots(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """``queries @ vectors.T`` (q × n), with other threads where there is enough to do."""
-    if len(queries) == 1 and vectors.size <= 2**20:
-        return dot(vectors, queries[0])[None]
+    """``queries @ vectors.T`` (q × n), with other threads where there is enough to do.
+
+    BLAS's threads go on spinning for a while, and whatever is done next has one processor less.
+    """
+    if 0 < len(queries) <= 64 and vectors.size <= 2**20:
+        return np.stack([dot(vectors, query) for query in queries])
     return queries @ vectors.T
 
 
