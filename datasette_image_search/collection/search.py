@@ -21,6 +21,7 @@ DEFAULT_K = 10
 MAX_K = 10_000
 # Asked beyond k at once: the row itself, rows that have gone, rows a filter drops.
 SLACK = 6
+_SLACK_TOGETHER = 2  # of many rows at once: one that lacks matches is asked again, alone
 _FILTERED = 3  # times as many are asked for under a filter, at first, and
 _FILTERED_MOST = 4096  # at most before it is asked which rows there are
 
@@ -156,14 +157,14 @@ class Collection:
             neighbours = self.index.search(queries, wanted)[0]
             matches = self._rows_of(neighbours, k, where, parameters, without)
             if len(matches) >= k or len(neighbours.ids) < wanted:
-                return matches[:k]
+                return matches
             # Many rows have gone since the last embed, or a filter leaves few. As many as
             # would do if the farther ones fit it as often, and half as many again.
             wanted = max(4 * wanted, int(1.5 * wanted * k / max(len(matches), 0.5)))
         # Few rows fit, or are left: search among their pictures alone, one more for the row itself.
         allowed = self.rows.picture_ids(where, parameters)
         neighbours = self.index.search(queries, k + 1, allowed)[0]
-        return self._rows_of(neighbours, k, where, parameters, without)[:k]
+        return self._rows_of(neighbours, k, where, parameters, without)
 
     def similar_to_rows(self, rows: list[tuple[tuple, int | None]], k: int) -> list[list[Match]]:
         """As :meth:`similar_to_row` of each, given as (key, picture id), found together."""
@@ -172,16 +173,17 @@ class Collection:
         here = self.index.contains(ids)
         slots = [slot for (slot, _), is_here in zip(there, here) if is_here]
         vectors = self.index.vectors(ids[here])
-        found = self.index.search(vectors, k + SLACK)
+        wanted = k + _SLACK_TOGETHER
+        found = self.index.search(vectors, wanted)
         pictures = {id for neighbours in found for id in neighbours.ids.tolist()}
         keys = self._keys_with(sorted(pictures), k)
         matches: list[list[Match]] = [[] for _ in rows]
         for slot, vector, neighbours in zip(slots, vectors, found):
             key, _ = rows[slot]
-            own = _matches(neighbours, keys, without=key)
-            if len(own) < k and len(neighbours.ids) == k + SLACK:  # many rows have gone
+            own = _matches(neighbours, keys, k, without=key)
+            if len(own) < k and len(neighbours.ids) == wanted:  # many rows have gone
                 own = self.similar_to_vector(vector, k, without=key)
-            matches[slot] = own[:k]
+            matches[slot] = own
         return matches
 
     def _keys_with(self, ids: list[int], k: int, where=None, parameters=None) -> dict:
@@ -193,7 +195,7 @@ class Collection:
 
     def _rows_of(self, neighbours: Neighbours, k, where, parameters, without) -> list[Match]:
         keys = self._keys_with(neighbours.ids.tolist(), k, where, parameters)
-        return _matches(neighbours, keys, without)
+        return _matches(neighbours, keys, k, without)
 
     def vector_of(self, key: tuple) -> np.ndarray | None:
         """The stored vector of a row's picture, or None where it has none."""
@@ -208,7 +210,8 @@ class Collection:
         return round(float(compare(first, second[None])[0][0]), 6)
 
 
-def _matches(neighbours: Neighbours, keys: dict, without: tuple | None) -> list[Match]:
+def _matches(neighbours: Neighbours, keys: dict, k: int, without: tuple | None) -> list[Match]:
+    """The first ``k``."""
     matches: list[Match] = []
     for id, score, distance in zip(
         neighbours.ids.tolist(), neighbours.scores.tolist(), neighbours.distances.tolist()
@@ -217,6 +220,8 @@ def _matches(neighbours: Neighbours, keys: dict, without: tuple | None) -> list[
             if key != without:
                 rank = len(matches) + 1
                 matches.append(Match(key, rank, round(score, 6), round(distance, 6)))
+                if rank == k:
+                    return matches
     return matches
 
 

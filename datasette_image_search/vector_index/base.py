@@ -45,7 +45,11 @@ class StoredVectors:
         count = len(positions)
         stored = np.empty((count, self._dimensions), self._stored)
         room, width = memoryview(stored.reshape(-1).view(np.uint8)), self._width
-        if count > 1 and (np.diff(positions) == 1).all():
+        if (
+            count > 1
+            and positions[-1] - positions[0] == count - 1  # nearly always not
+            and (np.diff(positions) == 1).all()
+        ):
             fill(room, self.descriptor, self._offset + int(positions[0]) * width)
         else:
             descriptor, start = self.descriptor, self._offset
