@@ -10,7 +10,7 @@ import pytest
 import sqlite_utils
 
 from datasette_image_search import catalog, sql_functions
-from datasette_image_search.collection import Collection, ReadAhead, ahead
+from datasette_image_search.collection import Collection, EmbedOptions, ReadAhead, ahead, embed
 from datasette_image_search.errors import NotFound
 from datasette_image_search.vector_index import Sidecar
 
@@ -41,6 +41,10 @@ def keys(conn) -> list[int]:
 
 def alone(conn, id: int, k: int = 3) -> list:
     return Collection.open(conn, "products").similar_to_row((id,), k)
+
+
+def ready(asked: ReadAhead, k: int = 3) -> dict:
+    return asked._queries[k]._ready
 
 
 @pytest.mark.parametrize("backwards", [False, True])
@@ -79,7 +83,7 @@ def test_reading_ahead_is_given_up_where_most_of_it_was_not_asked_for(conn, sear
     assert searches.pop() == ahead.FIRST_ROWS
     asked.similar_to_row(ids[-1], 3)
     assert searches.pop() == 1
-    assert not asked._ready  # nothing is kept that nobody asked for
+    assert not ready(asked)  # nothing is kept that nobody asked for
 
 
 def test_another_k_is_not_answered_from_what_is_ready(conn):
@@ -87,6 +91,21 @@ def test_another_k_is_not_answered_from_what_is_ready(conn):
     asked = ReadAhead.kept(conn, "products")
     for id, k in zip(ids, [3, 3, 2, 3, 5, 5, 1]):
         assert asked.similar_to_row(id, k) == alone(conn, id, k)
+
+
+def test_two_in_one_query_do_not_hinder_each_other(conn, searches):
+    ids = keys(conn)
+    asked = ReadAhead.kept(conn, "products")
+    found = [(asked.similar_to_row(id, 2), asked.similar_to_row(id, 3)) for id in ids]
+    assert len(searches) < len(ids)
+    assert found == [(alone(conn, id, 2), alone(conn, id, 3)) for id in ids]
+
+
+def test_many_numbers_of_matches_are_not_all_kept(conn):
+    asked = ReadAhead.kept(conn, "products")
+    for k in range(1, 50):
+        assert asked.similar_to_row(1, k) == alone(conn, 1, k)
+    assert len(asked._queries) <= ahead.MOST_QUERIES
 
 
 def test_a_row_without_a_picture_among_those_ahead_has_no_matches(conn):
@@ -104,12 +123,30 @@ def test_a_row_without_a_picture_among_those_ahead_has_no_matches(conn):
     assert found == [alone(conn, id) for id in ids[:6]]
 
 
+def test_a_key_that_is_no_text_hinders_none_before_it(shop_copy):
+    db = sqlite_utils.Database(shop_copy / "shop.db")
+    named = [
+        {"name": f"row {row['id']:02}", "picture": row["picture"]} for row in db["products"].rows
+    ]
+    db["named"].insert_all(named, pk="name")
+    db.execute(
+        "insert into named select cast('row 04' || x'ff' as text), picture from products limit 1"
+    )
+    db.conn.commit()
+    embed(shop_copy / "shop.db", "named", EmbedOptions(model="mini"))
+    asked = ReadAhead.kept(db.conn, "named")
+    for row in named:
+        found = asked.similar_to_row(row["name"], 3)
+        assert found == Collection.open(db.conn, "named").similar_to_row((row["name"],), 3)
+        assert len(found) == 3
+
+
 def test_a_row_that_goes_while_it_is_read_ahead_is_not_found(conn, shop_copy):
     ids = keys(conn)
     asked = ReadAhead.kept(conn, "products")
     asked.similar_to_row(ids[0], 3)
     asked.similar_to_row(ids[1], 3)
-    assert (ids[2],) in asked._ready
+    assert (ids[2],) in ready(asked)
     sqlite_utils.Database(shop_copy / "shop.db")["products"].delete(ids[2])
     asked = ReadAhead.kept(conn, "products")
     with pytest.raises(NotFound):
@@ -136,10 +173,10 @@ def test_what_is_ready_is_forgotten_when_the_sidecar_changes(conn, monkeypatch):
     index = asked.collection.index
     before, tail = index.refresh(), index._tail
     monkeypatch.setattr(index, "_snapshot", tail.snapshot())
-    assert index.refresh() is not before and asked._ready
-    ready = asked._ready
+    assert index.refresh() is not before and ready(asked)
+    stale = ready(asked)
     assert asked.similar_to_row(ids[2], 3) == alone(conn, ids[2])
-    assert asked._ready is not ready
+    assert ready(asked) is not stale
 
 
 def test_rows_that_share_a_picture_are_found_together_as_alone(conn):

@@ -62,17 +62,18 @@ class Rows:
         picture, reason = self.conn.execute(query, key).fetchone() or (None, None)
         return self._checked(picture), reason
 
-    def following(
-        self, key: tuple, most: int, backwards: bool = False
-    ) -> list[tuple[tuple, int | None]]:
+    def following(self, key: tuple, most: int, backwards: bool = False) -> list[tuple[tuple, int]]:
         """(key, picture id) of the rows after ``key`` that are there, in the order of keys.
 
-        Looks at the next ``most``, however many of them have gone.
+        Looks at the next ``most``, however many of them have gone or have no picture: the key of
+        one without may be text that cannot be read.
         """
         way, order = ("<", " desc") if backwards else (">", "")
         names = [f"{self._rows}.{name}" for name in self._keys]
+        picture = f"{self._rows}.image_search_picture"
+        own = [f"case when {picture} is not null then {name} end" for name in self._own_keys]
         query = (
-            f"select {', '.join(self._own_keys)}, {self._rows}.image_search_picture "
+            f"select {', '.join(own)}, {picture} "
             f"from {self._rows} left join {self._table} on {self._join} "
             f"where ({', '.join(names)}) {way} ({', '.join('?' for _ in names)}) "
             f"order by {', '.join(name + order for name in names)} limit {int(most)}"

@@ -24,20 +24,19 @@ NEAR = 4
 SECONDS = 0.1
 
 
+# Numbers of matches that one query may go through a table with: more are forgotten.
+MOST_QUERIES = 8
+
+
 class ReadAhead:
-    """The matches of a collection's rows, for one connection and one query at a time.
+    """The matches of a collection's rows, for one connection.
 
     To be forgotten when the database changes; a change of the sidecar it sees itself.
     """
 
     def __init__(self, collection: Collection):
         self.collection = collection
-        self._ready: dict[tuple, list[Match]] = {}
-        self._k, self._snapshot = 0, None  # what these are of
-        self._last: tuple | None = None  # the key asked for last
-        self._rows = 1  # found together the last time
-        self._used = 1  # of these, asked for since
-        self._seconds = 0.0
+        self._queries: dict[int, _Query] = {}
 
     @classmethod
     def kept(cls, conn: sqlite3.Connection, name: str) -> ReadAhead:
@@ -47,36 +46,57 @@ class ReadAhead:
     def similar_to_row(self, argument, k: int = DEFAULT_K) -> list[Match]:
         """As :meth:`Collection.similar_to_row`, of the row that ``argument`` names."""
         k = check_k(k)
+        if k not in self._queries:
+            if len(self._queries) == MOST_QUERIES:
+                self._queries.clear()
+            self._queries[k] = _Query(self.collection, k)
+        return self._queries[k].similar_to_row(argument)
+
+
+class _Query:
+    """Row after row, each with ``k`` matches."""
+
+    def __init__(self, collection: Collection, k: int):
+        self.collection = collection
+        self._k = k
+        self._ready: dict[tuple, list[Match]] = {}
+        self._snapshot = None  # of the index, that these were found in
+        self._last: tuple | None = None  # the key asked for last
+        self._rows = 1  # found together the last time
+        self._used = 1  # of these, asked for since
+        self._seconds = 0.0  # that they took
+
+    def similar_to_row(self, argument) -> list[Match]:
         record = self.collection.record
         key = parse_key(argument, record.key_columns, record.table_name)
         snapshot = self.collection.index.refresh()
-        if k == self._k and snapshot is self._snapshot:
-            matches = self._ready.pop(key, None)
-            if matches is not None:
-                self._last, self._used = key, self._used + 1
-                return matches
+        matches = self._ready.pop(key, None) if snapshot is self._snapshot else None
+        if matches is not None:
+            self._last, self._used = key, self._used + 1
+            return matches
         key = self.collection.key_of(argument)
+        picture, _ = self.collection.rows.picture_of(key)
+        if picture is None:
+            return []
         backwards = _is_before(key, self._last)
-        self._rows, self._used = self._how_many(key, k, backwards), 1
-        self._ready, self._k, self._snapshot, self._last = {}, k, snapshot, key
+        self._rows, self._used = self._how_many(key, backwards), 1
+        self._ready, self._snapshot, self._last = {}, snapshot, key
         began = time.monotonic()
-        matches = self._found(key, backwards)
+        matches = self._found(key, picture, backwards)
         self._seconds = time.monotonic() - began
         return matches
 
-    def _found(self, key: tuple, backwards: bool) -> list[Match]:
-        if self._rows == 1:
-            return self.collection.similar_to_row(key, self._k)
-        rows = self.collection.rows
-        picture, _ = rows.picture_of(key)
-        asked = [(key, picture), *rows.following(key, self._rows - 1, backwards)]
+    def _found(self, key: tuple, picture: int, backwards: bool) -> list[Match]:
+        asked = [(key, picture)]
+        if self._rows > 1:
+            asked += self.collection.rows.following(key, self._rows - 1, backwards)
         found = self.collection.similar_to_rows(asked, self._k)
         self._ready = dict(zip((key for key, _ in asked), found))
         return self._ready.pop(key)
 
-    def _how_many(self, key: tuple, k: int, backwards: bool) -> int:
+    def _how_many(self, key: tuple, backwards: bool) -> int:
         """Rows to be found together, ``key`` and those that follow it."""
-        most = min(MOST_ROWS, MOST_MATCHES // (k + SLACK))
+        most = min(MOST_ROWS, MOST_MATCHES // (self._k + SLACK))
         if most < FIRST_ROWS or self._last is None:
             return 1
         if key not in dict(self.collection.rows.following(self._last, NEAR, backwards)):

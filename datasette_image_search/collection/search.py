@@ -166,12 +166,11 @@ class Collection:
         neighbours = self.index.search(queries, k + 1, allowed)[0]
         return self._rows_of(neighbours, k, where, parameters, without)
 
-    def similar_to_rows(self, rows: list[tuple[tuple, int | None]], k: int) -> list[list[Match]]:
+    def similar_to_rows(self, rows: list[tuple[tuple, int]], k: int) -> list[list[Match]]:
         """As :meth:`similar_to_row` of each, given as (key, picture id), found together."""
-        there = [(slot, picture) for slot, (_, picture) in enumerate(rows) if picture is not None]
-        ids = np.array([picture for _, picture in there], np.int64)
+        ids = np.array([picture for _, picture in rows], np.int64)
         here = self.index.contains(ids)
-        slots = [slot for (slot, _), is_here in zip(there, here) if is_here]
+        slots = np.flatnonzero(here).tolist()
         vectors = self.index.vectors(ids[here])
         wanted = k + _SLACK_TOGETHER
         found = self.index.search(vectors, wanted)
