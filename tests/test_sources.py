@@ -23,7 +23,15 @@ from datasette_image_search.catalog import Candidate
 from datasette_image_search.collection.reading import Reader
 from datasette_image_search.errors import SourceError
 from datasette_image_search.pictures import Geometry
-from datasette_image_search.sources import Fetched, Sources, fetched, is_url, paths, urls
+from datasette_image_search.sources import (
+    Fetched,
+    Sources,
+    fetched,
+    is_url,
+    may_name_a_server,
+    paths,
+    urls,
+)
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="made for POSIX file systems")
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux takes any bytes")
@@ -112,9 +120,13 @@ def test_what_is_not_there_is_said(root):
     assert "not a directory" in refusal(Sources(root), "a.png/b.png")
 
 
-def test_a_share_of_a_network_is_not_read(root):
+@pytest.mark.parametrize(
+    "value", [r"\\server\share\a.png", r"\/server/share/a.png", r"\??\UNC\server\share\a.png"]
+)
+def test_a_share_of_a_network_is_not_read(root, value):
     """To Windows it lies outside, unasked; elsewhere it is a name like any other."""
-    said = refusal(Sources(root), "\\\\server\\share\\a.png")
+    assert may_name_a_server(value)
+    said = refusal(Sources(root), value)
     assert ("lies outside" if os.name == "nt" else "is not in the folder") in said
 
 

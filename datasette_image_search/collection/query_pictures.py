@@ -15,12 +15,11 @@ from .. import models, pictures
 from ..catalog import CollectionRecord
 from ..errors import ModelError
 from ..pictures.decoders import Decoders
+from ..sources import may_name_a_server
 from .opened import loaded_model
 
 # Somebody waits for the answer, and others for their turn.
 DECODE_SECONDS = 10
-# Merely to look for a file of such a name, Windows logs in at the server that it names.
-_NETWORK = ("//", "/??/")
 
 
 def picture_vector(
@@ -98,7 +97,7 @@ def weights_argument(model: models.EmbeddingModel, name: str, folder: Path) -> s
     """
     if not name or models.knows_weights(model, name):
         return name
-    if name.replace("\\", "/").startswith(_NETWORK):
+    if may_name_a_server(name):
         raise ModelError(
             f"the database names weights that may be on another machine, {name!r}, and they are "
             "not looked for there: give 'embed' their file with --weights."

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from ..errors import SourceError
 from .fetched import Fetched, quoted
-from .paths import Folder
+from .paths import Folder, may_name_a_server
 from .urls import Web, is_url
 
-__all__ = ["Fetched", "Sources", "is_path", "is_url"]
+__all__ = ["Fetched", "Sources", "is_path", "is_url", "may_name_a_server"]
 
 
 def is_path(value) -> bool:

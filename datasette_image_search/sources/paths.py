@@ -17,8 +17,11 @@ for _name in ("O_NONBLOCK", "O_NOFOLLOW", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"):
     _FLAGS |= getattr(os, _name, 0)
 # A folder on the way need not be readable to be passed through, where the system knows that.
 _PASS = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0) | _FLAGS
-# Merely to resolve such a path, Windows logs in at the server that it names.
-_NETWORK = ("//", "\\\\")
+
+
+def may_name_a_server(path: str) -> bool:
+    """Is it a network path to Windows, which logs in at its server merely to look for a file?"""
+    return path.replace("\\", "/").startswith(("//", "/??/"))
 
 
 class Folder:
@@ -99,7 +102,7 @@ class Folder:
         except UnicodeError:
             raise SourceError(f"{quoted(value)} cannot be the name of a file.") from None
         path = os.path.join(self._root, value)
-        if value[:2] in _NETWORK and not self._has(path):
+        if may_name_a_server(value) and not self._has(path):
             raise self._outside(value)
         folder, name = os.path.split(path)
         real = os.path.join(resolve(folder), name)
