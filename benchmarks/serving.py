@@ -55,9 +55,12 @@ def median(values) -> float:
 
 
 def lateral(database: Path, products: int, runs: int) -> None:
-    """Asked as a visitor would, so that the time limit of a second holds."""
-    times, stopped = [], 0
-    with Server(database) as server, Client(server.port) as client:
+    """Asked as a visitor would, but for the time limit: with it one too slow would have no time."""
+    times = []
+    with (
+        Server(database, "--setting", "sql_time_limit_ms", "60000") as server,
+        Client(server.port) as client,
+    ):
         fresh = client.timed(sql_path("shop", "select similar_images('products', 1)"))
         for run in range(runs):
             sql = (
@@ -69,10 +72,10 @@ def lateral(database: Path, products: int, runs: int) -> None:
             began = time.perf_counter()
             response = client.get(sql_path("shop", sql))
             times.append(time.perf_counter() - began)
-            stopped += response.status != 200
-    shown = f"{1000 * median(times):.0f} ms"
-    line("ten nearest of 1,000 rows in one query", shown, "< 1,000 ms")
-    line("  stopped by the time limit", f"{stopped} of {runs} runs", "0")
+            assert response.status == 200, response.status
+    stopped = sum(taken > 1 for taken in times)
+    line("ten nearest of 1,000 rows in one query", f"{1000 * median(times):.0f} ms", "< 1,000 ms")
+    line("  over the default time limit", f"{stopped} of {runs} runs", "0")
     line("  first call of a fresh server (imports FAISS)", f"{fresh:.0f} ms")
 
 
