@@ -22,7 +22,7 @@ from conftest import draw
 from odd_pictures import is_plain
 
 from datasette_image_search import catalog
-from datasette_image_search.cli import image_search
+from datasette_image_search.cli import image_search, output
 from datasette_image_search.collection import Collection
 from datasette_image_search.collection.evaluation import _error
 from datasette_image_search.vector_index.lock import hold
@@ -667,3 +667,18 @@ def test_repair_keeps_the_whole_records_of_a_damaged_journal(shop_copy, torch_ho
     assert "6 pictures of 'products' have to be embedded again" in said
     assert run("embed", database, "products").stdout.startswith("6 embedded")
     assert run("verify", database).output == "products: sound.\n"
+
+
+def test_stdout_may_have_become_a_pipe(tmp_path, monkeypatch):
+    """As for a program that runs the command in a process of its own, and reads what it says."""
+    reading, writing = os.pipe()
+    with open(tmp_path / "stdout", "w") as stdout, open(reading) as said:
+        stdout.write("before")
+        stdout.flush()
+        os.dup2(writing, stdout.fileno())
+        os.close(writing)
+        monkeypatch.setattr(sys, "stdout", stdout)
+        output.show_what_can_be_shown()
+        stdout.write("after")
+        stdout.close()
+        assert said.read() == "after"

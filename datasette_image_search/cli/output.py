@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 import click
 
@@ -13,7 +14,9 @@ def show_what_can_be_shown() -> None:
     Windows gives a file the encoding of the country, which lacks most of the others'.
     """
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")
+        # A file that has become a pipe since Python began looks as if it had places still.
+        with suppress(OSError):
+            sys.stdout.reconfigure(errors="replace")
 
 
 def write_data(text: str) -> None:
