@@ -259,7 +259,7 @@ def _mended(database: Path, truth: Truth, faults: list[str]) -> dict:
     collection = open_collection(database)
     (finding,) = verify(collection.conn)
     missing = finding.missing
-    if [problem for problem in finding.problems if "' on the table again" in problem]:
+    if [problem for problem in finding.problems if "' on the collection again" in problem]:
         missing = len(truth.vectors)  # nothing could be kept
     elif finding.problems:
         faults.append(f"repair leaves {finding.problems}")
