@@ -12,7 +12,8 @@ import sqlite_utils
 from datasette_image_search import catalog, sql_functions
 from datasette_image_search.collection import Collection, EmbedOptions, ReadAhead, ahead, embed
 from datasette_image_search.errors import NotFound
-from datasette_image_search.vector_index import Sidecar
+from datasette_image_search.vector_index import SidecarWriter
+from datasette_image_search.vector_index.snapshot import Snapshot
 
 
 @pytest.fixture
@@ -24,11 +25,11 @@ def conn(shop_copy):
 
 @pytest.fixture
 def searches(monkeypatch):
-    """How many rows each search of a sidecar was for."""
+    """How many rows each search of an index was for."""
     counted: list[int] = []
-    search = Sidecar.search
+    search = Snapshot.search
     monkeypatch.setattr(
-        Sidecar,
+        Snapshot,
         "search",
         lambda self, queries, *more: counted.append(len(queries)) or search(self, queries, *more),
     )
@@ -55,6 +56,25 @@ def test_rows_in_turn_are_found_together_and_as_each_alone(conn, searches, backw
     assert len(searches) < len(ids) / 2 and max(searches) >= ahead.FIRST_ROWS - 1
     assert found == [alone(conn, id) for id in ids]
     assert all(len(matches) == 3 or not matches for matches in found)
+
+
+def test_a_picture_that_goes_meanwhile_is_in_what_is_searched_or_has_no_matches(conn, monkeypatch):
+    collection = Collection.open(conn, "products")
+    asked = [(key, collection.rows.picture_of(key)[0]) for key in [(1,), (2,), (3,)]]
+    places, index = Snapshot.places, collection.index
+
+    def and_then_it_goes(snapshot, ids):
+        found = places(snapshot, ids)
+        monkeypatch.setattr(Snapshot, "places", places)
+        with SidecarWriter(index.path, index.identity) as writer:
+            writer.remove(ids[:1])
+        return found
+
+    monkeypatch.setattr(Snapshot, "places", and_then_it_goes)
+    before = collection.similar_to_rows(asked, 3)
+    after = collection.similar_to_rows(asked, 3)
+    assert [len(matches) for matches in before] == [3, 3, 3]
+    assert [len(matches) for matches in after] == [0, 3, 3]
 
 
 def test_a_lateral_join_reads_ahead(conn, searches):

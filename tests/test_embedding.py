@@ -458,7 +458,8 @@ def test_a_blob_is_no_larger_than_a_file_may_be(shop, tmp_path, monkeypatch):
     options = EmbedOptions(model="resnet18", column="img")
     failed = sum(size == max(sizes) for size in sizes)
     assert counts(embed(tmp_path / "shop.db", "things", options)) == (3 - failed, 0, 0, failed)
-    ((_, why), *_) = opened(tmp_path, "things").rows.failures(3)
+    things = opened(tmp_path, "things")
+    ((_, why), *_) = catalog.SeenRows(things.conn, things.record).failures(3)
     assert why.startswith(f"the BLOB has {max(sizes):,} bytes or more; ")
 
 

@@ -30,6 +30,7 @@ from .rows_writer import (
     drop_unused_pictures,
     drop_unwanted_thumbnails,
 )
+from .seen_rows import SeenRows
 from .sidecars import free_sidecar_name, sidecars_of_others
 from .tables import PREFIX, Table, database_name, database_path, quote, table_names
 
@@ -41,6 +42,7 @@ __all__ = [
     "Picture",
     "Rows",
     "RowsWriter",
+    "SeenRows",
     "Table",
     "collections",
     "connect",

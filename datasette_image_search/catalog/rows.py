@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
 from contextlib import suppress
-from itertools import islice
 
 import numpy as np
 
@@ -37,10 +35,6 @@ class Rows:
         self._join = " and ".join(f"{key} = {own} and {own} = {key}" for key, own in pairs)
         self._match_key = " and ".join(f"{self._rows}.{key} = ?" for key in self._keys)
         self._thumbnail = shown.thumbnail(collection)
-        column = f"{self._table}.{quote(collection.column_name)}"
-        # SQLite lets a text key be null; Datasette has no address for such a row.
-        named = " and ".join(f"{own} is not null" for own in self._own_keys)
-        self._wanted = f"{column} is not null and {column} != '' and {named}"
 
     def find(self, key: tuple) -> tuple | None:
         """The key as it is stored (``"7"`` finds 7), or None where there is no such row."""
@@ -97,7 +91,7 @@ class Rows:
         # From the few pictures to their rows ("cross"), whatever index the user's table has.
         which = (
             f"from {self._rows} cross join {self._table} on {self._join} "
-            f"where {picture} in (select value from json_each(:image_search_ids)){_and(where)}"
+            f"where {picture} in (select value from json_each(:image_search_ids)){and_(where)}"
         )
         values = {
             **(parameters or {}),
@@ -124,7 +118,7 @@ class Rows:
         query = (
             f"select distinct {self._rows}.image_search_picture "
             f"from {self._table} join {self._rows} on {self._join} "
-            f"where {self._rows}.image_search_picture is not null{_and(where)}"
+            f"where {self._rows}.image_search_picture is not null{and_(where)}"
         )
         return self._ids(self.conn.execute(query, parameters or {}).fetchall())
 
@@ -158,7 +152,7 @@ class Rows:
         query = (
             f"select {', '.join(self._own_keys)} from {self._table} "
             f"join {self._rows} on {self._join} "
-            f"where {self._rows}.image_search_picture is not null{_and(where)} "
+            f"where {self._rows}.image_search_picture is not null{and_(where)} "
             f"order by {', '.join(self._own_keys)} limit {int(most)}"
         )
         return [tuple(row) for row in self.conn.execute(query, parameters or {}).fetchall()]
@@ -189,7 +183,7 @@ class Rows:
             f"select {self._rows}.image_search_picture, {self._table}.{quote(column)} "
             f"from {self._table} join {self._rows} on {self._join} "
             f"where {self._rows}.image_search_picture is not null "
-            f"and {self._table}.{quote(column)} is not null{_and(where)} "
+            f"and {self._table}.{quote(column)} is not null{and_(where)} "
             f"order by {', '.join(self._own_keys)}"
         )
         found: dict[int, object] = {}
@@ -197,71 +191,10 @@ class Rows:
             found.setdefault(self._checked(id), value)
         return found
 
-    def counts(self) -> dict[str, int]:
-        """rows with a picture, each embedded, pending or failed; stale, distinct pictures.
-
-        Pending are new rows, and those whose source is another since the last embed: the
-        picture they had is still found.
-        """
-        here, seen = self.conn.execute(
-            f"select count(*), count({self._rows}.{self._keys[0]}) from {self._table} "
-            f"left join {self._rows} on {self._join} where {self._wanted}"
-        ).fetchone()
-        failed = done = 0
-        for *_, picture, error in self._unchanged():
-            failed += error is not None
-            done += error is None and picture is not None
-        known, pictures = self.conn.execute(
-            f"select count(*), count(distinct image_search_picture) from {self._rows}"
-        ).fetchone()
-        return {
-            "rows": here,
-            "embedded": done,
-            "pictures": pictures,
-            "pending": here - done - failed,
-            "failed": failed,
-            "stale": known - seen,
-        }
-
     def embedded(self) -> int:
         """How many rows have a picture, as the last embed saw them."""
         query = f"select count({self._rows}.image_search_picture) from {self._rows}"
         return self.conn.execute(query).fetchone()[0]
-
-    def failures(self, most: int | None = 10) -> list[tuple[tuple, str]]:
-        """(key, reason) of rows whose picture could not be embedded, and has not changed since."""
-        failed = self._unchanged(f"{self._rows}.image_search_error is not null")
-        return [(tuple(key), error) for *key, _, error in islice(failed, most)]
-
-    def _unchanged(self, where: str | None = None) -> Iterator[tuple]:
-        """(key …, picture id, reason for there being none) of rows as the last embed saw them."""
-        column = f"{self._table}.{quote(self.collection.column_name)}"
-        own = f"{self._rows}.image_search_"
-        rows = self.conn.execute(
-            f"select {self._as_read(column)}, {own}source, {', '.join(self._own_keys)}, "
-            f"{own}picture, "
-            # of another type it was not written by us
-            f"case typeof({own}error) when 'blob' then hex({own}error) else {own}error end "
-            f"from {self._table} join {self._rows} on {self._join} "
-            f"where {self._wanted}{_and(where)} order by {', '.join(self._own_keys)}"
-        )
-        for value, source, *rest in rows:
-            value = text(value)
-            if (None if value is None else str(value)) == source:
-                yield rest
-
-    def _as_read(self, column: str) -> str:
-        """A picture's source in SQL; text as bytes, as one that is no UTF-8 would stop the
-        reading of all. :func:`text` makes it text again."""
-        as_text = f"cast({column} as blob)" if self._keeps_utf8() else column
-        return (
-            f"case typeof({column}) when 'blob' then null when 'text' then {as_text} "
-            f"else {column} end"
-        )
-
-    def _keeps_utf8(self) -> bool:
-        """Is text given as it was put there? Of other encodings SQLite itself makes UTF-8."""
-        return self.conn.execute("pragma main.encoding").fetchone()[0] == "UTF-8"
 
     def is_empty(self) -> bool:
         """Has no row been looked at yet?"""
@@ -300,10 +233,6 @@ def _as_number(value):
     return value
 
 
-def text(value):
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
-
-
-def _and(where: str | None) -> str:
+def and_(where: str | None) -> str:
     # On lines of its own: a comment at its end must not swallow the parenthesis.
     return f" and (\n{where}\n)" if where else ""

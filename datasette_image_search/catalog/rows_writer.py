@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from . import schema
-from .rows import Rows, text
+from .seen_rows import SeenRows, text
 from .tables import quote
 
 PAGE = 2000
@@ -54,7 +54,7 @@ class Picture:
     thumbnail: bytes | None
 
 
-class RowsWriter(Rows):
+class RowsWriter(SeenRows):
     """The rows of one collection, for those who embed them.
 
     Writes belong into the caller's transaction.
@@ -67,11 +67,10 @@ class RowsWriter(Rows):
 
         A page is read whole, so that no read is open while results are written.
         """
-        column = f"{self._table}.{quote(self.collection.column_name)}"
         keys = ", ".join(self._own_keys)
         after = f" and ({keys}) > ({', '.join('?' for _ in self._own_keys)})"
         start = (
-            f"select {keys}, {self._as_read(column)}, "
+            f"select {keys}, {self._as_read(self._column)}, "
             # Of another type it was not written by us: the row is looked at as if it were new.
             f"{self._rows}.image_search_source, {self._only('text', 'fingerprint')}, "
             f"{self._only('integer', 'picture')}, {self._rows}.image_search_error, "
@@ -95,11 +94,10 @@ class RowsWriter(Rows):
         SQLite keeps such text; here it can be neither read nor written, and no page has an
         address for it.
         """
-        column = f"{self._table}.{quote(self.collection.column_name)}"
         return self.conn.execute(
             f"insert into {self._rows} ({', '.join(self._keys)}, image_search_source, "
             f"image_search_error) select {', '.join(self._own_keys)}, "
-            f"case typeof({column}) when 'blob' then null else {column} end, ? "
+            f"case typeof({self._column}) when 'blob' then null else {self._column} end, ? "
             f"from {self._table} where {self._wanted} and not ({self._readable()}) "
             "on conflict do update set image_search_source = excluded.image_search_source, "
             "image_search_error = excluded.image_search_error",
@@ -121,8 +119,8 @@ class RowsWriter(Rows):
 
     def first_value(self):
         """What the first row with a picture has in its column; None for a BLOB, or no row."""
-        column = f"{self._table}.{quote(self.collection.column_name)}"
-        query = f"select {self._as_read(column)} from {self._table} where {self._wanted} limit 1"
+        column = self._as_read(self._column)
+        query = f"select {column} from {self._table} where {self._wanted} limit 1"
         return text((self.conn.execute(query).fetchone() or (None,))[0])
 
     def count_candidates(self) -> int:

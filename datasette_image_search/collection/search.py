@@ -168,12 +168,12 @@ class Collection:
 
     def similar_to_rows(self, rows: list[tuple[tuple, int]], k: int) -> list[list[Match]]:
         """As :meth:`similar_to_row` of each, given as (key, picture id), found together."""
-        ids = np.array([picture for _, picture in rows], np.int64)
-        here = self.index.contains(ids)
-        slots = np.flatnonzero(here).tolist()
-        vectors = self.index.vectors(ids[here])
+        snapshot = self.index.refresh()
+        places = snapshot.places(np.array([picture for _, picture in rows], np.int64))
+        slots = np.flatnonzero(places >= 0).tolist()
+        vectors = snapshot.read(places[slots])
         wanted = k + _SLACK_TOGETHER
-        found = self.index.search(vectors, wanted)
+        found = snapshot.search(vectors, wanted)
         pictures = {id for neighbours in found for id in neighbours.ids.tolist()}
         keys = self._keys_with(sorted(pictures), k)
         matches: list[list[Match]] = [[] for _ in rows]

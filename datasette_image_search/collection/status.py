@@ -6,7 +6,7 @@ import sqlite3
 from dataclasses import dataclass, field
 
 from .. import catalog
-from ..catalog import CollectionRecord, Rows
+from ..catalog import CollectionRecord, SeenRows
 from ..errors import ImageSearchError
 from .search import Collection
 
@@ -31,7 +31,7 @@ def status(conn: sqlite3.Connection, most_failures: int | None = 10) -> list[Col
 
 
 def _status_of(conn, record: CollectionRecord, most_failures: int | None) -> CollectionStatus:
-    rows, failures = Rows(conn, record), []
+    rows, failures = SeenRows(conn, record), []
     try:
         with catalog.plainly(catalog.database_name(conn)):
             record.require_column(conn)

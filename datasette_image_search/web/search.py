@@ -126,7 +126,10 @@ def _why_no_picture(collection, key: tuple) -> str:
 
 def _all_failed(collection) -> bool:
     """Was every picture that has been looked at one that cannot be embedded?"""
-    return not collection.rows.first(1) and bool(collection.rows.failures(1))
+    from ..catalog import SeenRows
+
+    seen = SeenRows(collection.conn, collection.record)
+    return not collection.rows.first(1) and bool(seen.failures(1))
 
 
 def _why_all_failed(db, record) -> str:
