@@ -1,6 +1,6 @@
 """The whole `embed` beside the published loop, on the same files and weights, in one run.
 
-    python -m benchmarks.embedding [--pictures FOLDER] [--count 192] [--runs 3]
+    python -m benchmarks.embedding [--pictures FOLDER] [--count 192] [--runs 3] [--only LINE]
 
 The loop is the recipe as it is published: open a picture, Resize((224, 224)), ToTensor,
 Normalize, ResNet-50 without its classifier, one picture at a time, in float32. Weights
@@ -17,7 +17,8 @@ measured from its call to its end, the network's loading included; "going" is it
 the first quarter of the pictures. The last lines set `mini` beside `resnet50`; without
 thumbnails it is the way from files to vectors.
 
-Each line has a process of its own, warmed up before; they run in turn.
+Each line has a process of its own, warmed up before; they run in turn. `--only embed` measures
+the lines that begin so: many pictures, as tables have, take the loops very long.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import statistics
 import tempfile
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -239,6 +241,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, help="a folder of pictures (default: drawn)")
     parser.add_argument("--count", type=int, default=192)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--only", default="", metavar="LINE", help="lines that begin so")
     arguments = parser.parse_args()
     seed_weights_if_missing()
     with tempfile.TemporaryDirectory() as work:
@@ -250,20 +253,24 @@ def main() -> None:
         files = sorted(folder.iterdir())
         count = len(files)
         loop, alone = "published loop, resnet50", "the network alone, {}"
-        kinds = {
-            (loop,): Apart(published_loop, files),
-            ("img2vec_pytorch, one by one",): Apart(img2vec, files, 1),
-            ("img2vec_pytorch, lists of 16",): Apart(img2vec, files, 16),
-            ("the network in plain torch, resnet50",): Apart(network_in_torch, count),
+        lines = {
+            (loop,): partial(Apart, published_loop, files),
+            ("img2vec_pytorch, one by one",): partial(Apart, img2vec, files, 1),
+            ("img2vec_pytorch, lists of 16",): partial(Apart, img2vec, files, 16),
+            ("the network in plain torch, resnet50",): partial(Apart, network_in_torch, count),
         }
         for model in ("resnet50", "mini"):
-            kinds[(alone.format(model),)] = Apart(network_alone, model, count)
-            kinds[(f"decoding alone, one core, {model}",)] = Apart(decoding_alone, files, model)
+            decoding = f"decoding alone, one core, {model}"
+            lines[(alone.format(model),)] = partial(Apart, network_alone, model, count)
+            lines[(decoding,)] = partial(Apart, decoding_alone, files, model)
             for without in ("", " --no-thumbnails"):
                 name = f"embed --model {model}{without}"
-                kinds[name, f"{name}, going"] = Apart(
-                    whole_embed, folder, Path(work), model, thumbnails=not without
+                lines[name, f"{name}, going"] = partial(
+                    Apart, whole_embed, folder, Path(work), model, thumbnails=not without
                 )
+        kinds = {
+            names: start() for names, start in lines.items() if names[0].startswith(arguments.only)
+        }
         times: dict[str, list[float]] = {name: [] for names in kinds for name in names}
         for run in kinds.values():
             run()  # warm up: imports, page cache, lazy initialisation
@@ -276,16 +283,22 @@ def main() -> None:
     for name, taken in times.items():
         if None in taken:
             continue
-        best = times[alone.format("mini" if "mini" in name else "resnet50")]
+        best = alone.format("mini" if "mini" in name else "resnet50")
         print(
             f"{name:46}{count / statistics.median(taken):12.1f}"
-            f"{ratio(times[loop], taken):12.2f}{ratio(best, taken):15.2f}"
+            f"{beside(times.get(loop), taken):>12}{beside(times.get(best), taken):>15}"
         )
-    print("\nmini beside resnet50")
-    for name, taken in times.items():
-        if name.replace("resnet50", "mini") in times and "resnet50" in name:
-            other = times[name.replace("resnet50", "mini")]
-            print(f"{name.replace('resnet50', '...'):46}{ratio(taken, other):12.1f} times")
+    pairs = [(name, name.replace("resnet50", "mini")) for name in times if "resnet50" in name]
+    for number, (name, other) in enumerate(pair for pair in pairs if pair[1] in times):
+        if number == 0:
+            print("\nmini beside resnet50")
+        faster = ratio(times[name], times[other])
+        print(f"{name.replace('resnet50', '...'):46}{faster:12.1f} times")
+
+
+def beside(best: list[float] | None, taken: list[float]) -> str:
+    """How fast, beside what was the best; nothing where that was not measured."""
+    return "" if best is None else f"{ratio(best, taken):.2f}"
 
 
 def ratio(one: list[float], other: list[float]) -> float:
