@@ -1,6 +1,6 @@
 """The whole `embed` beside the published loop, on the same files and weights, in one run.
 
-    python -m benchmarks.embedding [--pictures FOLDER] [--count 192] [--runs 3] [--only LINE]
+    python -m benchmarks.embedding [--pictures FOLDER] [--count 192] [--runs 3] [--only LINE …]
 
 The loop is the recipe as it is published: open a picture, Resize((224, 224)), ToTensor,
 Normalize, ResNet-50 without its classifier, one picture at a time, in float32. Weights
@@ -241,7 +241,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, help="a folder of pictures (default: drawn)")
     parser.add_argument("--count", type=int, default=192)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--only", default="", metavar="LINE", help="lines that begin so")
+    parser.add_argument("--only", nargs="+", default=[""], metavar="LINE", help="that begin so")
     arguments = parser.parse_args()
     seed_weights_if_missing()
     with tempfile.TemporaryDirectory() as work:
@@ -269,7 +269,9 @@ def main() -> None:
                     Apart, whole_embed, folder, Path(work), model, thumbnails=not without
                 )
         kinds = {
-            names: start() for names, start in lines.items() if names[0].startswith(arguments.only)
+            names: start()
+            for names, start in lines.items()
+            if names[0].startswith(tuple(arguments.only))
         }
         times: dict[str, list[float]] = {name: [] for names in kinds for name in names}
         for run in kinds.values():
