@@ -329,6 +329,18 @@ def test_a_mistyped_option_is_no_key(shop, mistyped):
     assert "No such option" in said or "unexpected extra argument" in said
 
 
+def test_after_two_dashes_a_key_may_look_like_an_option(shop_copy, torch_home):
+    with closing(sqlite3.connect(shop_copy / "shop.db")) as conn:
+        conn.execute("create table named (name text primary key, picture text)")
+        conn.execute("insert into named select '--help', picture from products where id = 5")
+        conn.execute("insert into named select name, picture from products where id in (6, 7)")
+        conn.commit()
+    run("embed", shop_copy / "shop.db", "named", "--model", "mini")
+    said = run("similar", shop_copy / "shop.db", "named", "--format", "json", "--", "--help")
+    assert len(json.loads(said.stdout)) == 2
+    assert "Usage" in run("similar", shop_copy / "shop.db", "named", "--help").stdout
+
+
 def test_a_rowid_is_shown(shop_copy, torch_home):
     with closing(sqlite3.connect(shop_copy / "shop.db")) as conn:
         conn.execute("create table bare as select name, picture from products limit 5")

@@ -13,6 +13,7 @@ import click
 from ..errors import ImageSearchError
 from ..hookspecs import registered_models
 from ..wording import command_line, visible
+from .keys import TakesKey
 from .output import show_what_can_be_shown
 
 DATABASE = click.Path(dir_okay=False, path_type=Path)
@@ -30,7 +31,7 @@ def image_search():
     """Find the rows of a table whose pictures look alike."""
 
 
-def command(function, **settings):
+def command(function, cls=click.Command, **settings):
     """A command of the group: what is expected to fail fails with one sentence, exit code 1."""
 
     @wraps(function)
@@ -51,7 +52,7 @@ def command(function, **settings):
             raise click.ClickException(visible(f"{name}{error.strerror or error}.")) from error
 
     name = function.__name__.removesuffix("_command")
-    return image_search.command(name=name, context_settings=settings)(plain)
+    return image_search.command(name=name, cls=cls, context_settings=settings)(plain)
 
 
 def _capitalised(sentence: str) -> str:
@@ -137,7 +138,7 @@ def embed(database, table, **options):
         )
 
 
-@partial(command, ignore_unknown_options=True)  # -5 is a key
+@partial(command, cls=TakesKey, ignore_unknown_options=True)
 @click.argument("database", type=DATABASE)
 @click.argument("table")
 @click.argument("pk", required=False)
@@ -156,12 +157,11 @@ def similar(database, table, pk, image, k, where, style, plot):
         datasette image-search similar shop.db products 42
 
         datasette image-search similar shop.db products --image found.jpg -k 5
+
+    Before a key that begins with two dashes, give -- alone.
     """
     from . import answers
 
-    for word in (table, pk):
-        if word is not None and word.startswith("--"):  # whoever types it means an option
-            raise click.NoSuchOption(word.partition("=")[0])
     if (pk is None) == (image is None):
         raise click.UsageError("Give the key of a row or --image FILE, one of the two.")
     answer = answers.ask(database, table, pk, image, k, where, registered_models())
