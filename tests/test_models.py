@@ -243,6 +243,8 @@ def test_a_device_without_enough_memory_is_said_plainly(monkeypatch, device):
         f"7 pictures at a time need more memory than the device {device} has: "
         f"try a smaller --batch-size{elsewhere}."
     )
+    with pytest.raises(ModelError, match=r"^one picture needs .* a smaller model"):
+        network.embed(np.zeros((1, 8, 8, 3), np.uint8))
     monkeypatch.setattr(runtime, "choose_device", torch.device)
     with pytest.raises(ModelError) as caught:
         runtime.Network(Large(), device=device, precision="fp32")

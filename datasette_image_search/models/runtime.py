@@ -174,8 +174,10 @@ class Network:
     @torch.inference_mode()
     def embed(self, pixels: np.ndarray) -> np.ndarray:
         """Vectors (n × d float32) of n × size × size × 3 uint8 pictures."""
-        needs = f"{len(pixels)} pictures at a time need"
-        with _enough_memory(self.device, needs, "a smaller --batch-size"):
+        needs, smaller = "one picture needs", "a smaller model"
+        if len(pixels) > 1:
+            needs, smaller = f"{len(pixels)} pictures at a time need", "a smaller --batch-size"
+        with _enough_memory(self.device, needs, smaller):
             return self._run(np.require(pixels, requirements=("C", "W")))
 
     def _run(self, pixels: np.ndarray) -> np.ndarray:
