@@ -21,7 +21,8 @@ EMBED = $(VENV)/bin/datasette image-search embed $(SHOP)/shop.db products --mode
 $(VENV)/ready: setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --upgrade pip
-	$(VENV)/bin/python -m pip install --quiet torch torchvision "datasette>=0.65.5,<1.0a0" -e ".[test]"
+	@# The build's warning of editable installs in general frightens, and is none of ours.
+	PYTHONWARNINGS=ignore $(VENV)/bin/python -m pip install --quiet torch torchvision "datasette>=0.65.5,<1.0a0" -e ".[test]"
 	touch $@
 
 # The second environment holds Datasette 1.0 and looks for all else in the first.
