@@ -259,6 +259,15 @@ def test_phone_and_names(page, path):
     assert small == 0
 
 
+def test_what_is_not_there_is_repeated_within_a_phone(chromium, server):
+    page = chromium.new_context(base_url=server, viewport=PHONE).new_page()
+    for name in ("_similar", "_collection", "_size"):
+        page.goto(f"{PAGE}?{name}={'x' * 150}")
+        assert "x" * 90 in page.locator("body").inner_text()
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    page.context.close()
+
+
 def test_no_inline_script_of_ours(page):
     page.goto(f"{PAGE}?_similar=1")
     inline = page.locator("script:not([src])").all_inner_texts()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 
-from datasette.utils import is_url, truncate_url
+from datasette.utils import is_url, tilde_encode, truncate_url
 from markupsafe import Markup
 
 from ..errors import ImageSearchError
 from ..wording import shortened
-from . import collections, filters, links, permissions, visit
+from . import collections, filters, links, permissions, versions, visit
 
 _CELL = Markup(
     '<div class="image-search-cell">'
@@ -19,6 +19,8 @@ _CELL = Markup(
     '<span class="image-search-cell-value">{value}</span></div>'
 )
 _IMAGE = Markup('<img src="{src}" alt="" loading="lazy" decoding="async">')
+_REFERRED = Markup('<a href="{url}">{key}</a>')
+_REFERRED_WITH_LABEL = Markup('<a href="{url}">{label}</a>&nbsp;<em>{key}</em>')
 _NO_IMAGE = Markup('<span class="image-search-none" aria-hidden="true"></span>')
 
 
@@ -36,25 +38,35 @@ async def _cell(datasette, database, table, row, column, value):
     db = datasette.get_database(database)
     records = await collections.known_of_table(db, table)
     for record in records:
-        if _is_its_cell(record, database, row, column):
+        typed = await _typed(datasette, database, table)
+        if _is_its_cell(record, database, row, column, typed):
             return await _picture_cell(datasette, db, records, record, row, column, value)
     return None
 
 
-def _is_its_cell(record, database: str, row, column: str) -> bool:
-    """The picture column; where that is the table's key, also the column beside it.
+async def _typed(datasette, database: str, table: str) -> set[str]:
+    known, place = visit.current().typed, (database, table)
+    if place not in known:
+        known[place] = await versions.columns_shown_by_type(datasette, database, table)
+    return known[place]
+
+
+def _is_its_cell(record, database: str, row, column: str, typed: set[str]) -> bool:
+    """The picture column, or the column beside it where no plugin is asked for that one.
 
     A table page shows a single key as a link without asking plugins. A row page does
-    ask, and then the picture is not shown twice.
+    ask, and then the picture is not shown twice. No page asks for a ``typed`` column.
     """
     place = (database, record.table_name)
     key_cells = visit.current().key_cells
     if column == record.column_name:
         key_cells.add(place)
         return True
-    if record.key_columns != (record.column_name,) or place in key_cells:
+    is_key = record.key_columns == (record.column_name,)
+    if place in key_cells or not (is_key or record.column_name in typed):
         return False
-    return column == next((name for name in _names(row) if name != record.column_name), None)
+    taken = {record.column_name, *record.key_columns, *typed}
+    return column == next((name for name in _names(row) if name not in taken), None)
 
 
 async def _picture_cell(datasette, db, records, record, row, column, value):
@@ -78,6 +90,10 @@ async def _picture_cell(datasette, db, records, record, row, column, value):
         return None
     name = None if record == records[0] else record.name
     table, path = record.table_name, links.row_path(key)
+    if isinstance(value, dict):
+        shown = await _referred(datasette, db, table, column, value)
+    else:
+        shown = _value(datasette, db.name, table, path, column, value)
     image = _NO_IMAGE
     if has_thumbnail:
         source = links.thumbnail(datasette, db.name, table, key, picture, name)
@@ -86,7 +102,7 @@ async def _picture_cell(datasette, db, records, record, row, column, value):
         url=search_url(datasette, db.name, table, path, name),
         picture=image,
         row=path,
-        value=_value(datasette, db.name, table, path, column, _plain(value)),
+        value=shown,
     )
 
 
@@ -112,11 +128,26 @@ def _value(datasette, database, table, path, column, value) -> Markup | str:
     return shortened(text, most) if most else text
 
 
+async def _referred(datasette, db, table: str, column: str, value: dict) -> Markup | str:
+    """A foreign key with its label, as Datasette links it."""
+    key, label = value["value"], value["label"]
+    keys = await db.foreign_keys_for_table(table)
+    other = next((own["other_table"] for own in keys if own["column"] == column), None)
+    if other is None:
+        return str(label)
+    link = _REFERRED if label == key else _REFERRED_WITH_LABEL
+    url = datasette.urls.row(db.name, other, tilde_encode(str(key)))
+    return link.format(url=url, key=key, label=label or "-")
+
+
 def _longest(datasette) -> int:
     """How many characters a cell has at most; 0 for any number, as on a row's own page."""
+    return 0 if _is_row_page(datasette) else datasette.setting("truncate_cells_html")
+
+
+def _is_row_page(datasette) -> bool:
     path = links.route_path(datasette, visit.current().path)
-    is_row = path.strip("/").count("/") == 2  # /database/table/row
-    return 0 if is_row else datasette.setting("truncate_cells_html")
+    return path.strip("/").count("/") == 2  # /database/table/row
 
 
 def search_url(
@@ -125,7 +156,8 @@ def search_url(
     """The search page, from a row or not, with the filters of the page one is on."""
     own = [("_similar", path), ("_collection", collection)]
     given = [(key, value) for key, value in own if value is not None]
-    kept = filters.carried(visit.current().query_string)
+    # A row's own page has no filters: what stands in its address is of no table's columns.
+    kept = [] if _is_row_page(datasette) else filters.carried(visit.current().query_string)
     return links.search(datasette, database, table, [*given, *kept])
 
 

@@ -13,10 +13,14 @@ def asked(datasette, allowed: str) -> Response:
     """The answer to OPTIONS, as Datasette's own pages give it, whatever there is and whoever
     asks: a browser asks before it lets another site's script read (CORS), and without a cookie.
     """
-    headers = {"allow": allowed}
+    return readable(datasette, Response.text("ok", headers={"allow": allowed}))
+
+
+def readable(datasette, response: Response) -> Response:
+    """The response, which with ``--cors`` another site's script may read."""
     if datasette.cors:
-        add_cors_headers(headers)
-    return Response.text("ok", headers=headers)
+        add_cors_headers(response.headers)
+    return response
 
 
 def refused(allowed: str) -> Response:

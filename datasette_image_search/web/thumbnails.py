@@ -14,6 +14,10 @@ async def thumbnail(request, datasette):
     """A JPEG of at most 256 pixels a side, with the picture's id as its ETag."""
     if request.method == "OPTIONS":
         return methods.asked(datasette, methods.READ)
+    return methods.readable(datasette, await _thumbnail(request, datasette))
+
+
+async def _thumbnail(request, datasette) -> Response:
     db, table = await permissions.visible_table(datasette, request)
     if request.method not in ("GET", "HEAD"):
         return methods.refused(methods.READ)

@@ -163,6 +163,17 @@ def query_path(datasette, database: str) -> str:
     return f"{path}/-/query" if _HAS_ACTIONS else path
 
 
+async def columns_shown_by_type(datasette, database: str, table: str) -> set[str]:
+    """The columns whose cells 1.0 shows as their type says (``url``), without asking plugins."""
+    if not _HAS_ACTIONS:
+        return set()
+    from datasette.column_types import ColumnType
+
+    types = await datasette.get_column_types(database, table)
+    own = ColumnType.render_cell
+    return {name for name, its in types.items() if type(its).render_cell is not own}
+
+
 def database_color(db) -> str:
     """The colour (rrggbb) that a database's headings bear; 0.65 has one for all."""
     return getattr(db, "color", "ff0000")

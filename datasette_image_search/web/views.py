@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 
 from datasette import Forbidden, Response
-from datasette.utils import CustomJSONEncoder, add_cors_headers
+from datasette.utils import CustomJSONEncoder
 from datasette.utils.asgi import Base400
 from datasette.views.base import DatasetteError
 
@@ -65,7 +65,7 @@ async def image_search(request, datasette):
         response = _failure(datasette, error.args[0] if error.args else str(error), error.status)
     if request.method == "HEAD":
         response.body = b""
-    return response
+    return methods.readable(datasette, response)
 
 
 async def _image_search(request, datasette, wants_json: bool):
@@ -188,7 +188,7 @@ async def overview(request, datasette):
         request=request,
         view_name="image_search_collections",
     )
-    return Response.html(html)
+    return methods.readable(datasette, Response.html(html))
 
 
 async def _listed(datasette, db, record) -> dict:
@@ -226,13 +226,11 @@ def _wants_json(request) -> bool:
 
 
 def _json(datasette, data: dict, status: int = 200, headers: dict | None = None):
-    headers = dict(headers or {})
-    if datasette.cors:
-        add_cors_headers(headers)
     text = json.dumps(data, cls=CustomJSONEncoder)
-    return Response(
+    response = Response(
         text, status=status, headers=headers, content_type="application/json; charset=utf-8"
     )
+    return methods.readable(datasette, response)
 
 
 def _failure(datasette, message: str, status: int, headers: dict | None = None):

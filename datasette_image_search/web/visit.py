@@ -18,6 +18,7 @@ class Visit:
     query_string: str = ""
     collections: dict[str, list] = field(default_factory=dict)  # by database
     key_cells: set[tuple[str, str]] = field(default_factory=set)
+    typed: dict[tuple[str, str], set[str]] = field(default_factory=dict)  # columns of a table
     cache_control: str | None = None
 
 
