@@ -29,7 +29,7 @@ class Pictures:
 
     files: list  # paths
     kinds: list  # "grocery/12", "clothing/Shirt", or "" for none
-    parts: list  # "train" or "validation"
+    parts: list  # "train" or "validation" ("left out": see `leave_out`)
 
     def rows(self, part=None, prefix=""):
         return np.array(
@@ -93,6 +93,15 @@ def held_back(sender, size):
         return False
     digest = hashlib.sha256(f"mini {sender}".encode()).digest()
     return digest[0] / 256 < CLOTHING_VALIDATION
+
+
+def leave_out(pictures, count):
+    """Give `count` of the main clothes' training pictures, drawn by a fixed seed, the part
+    "left out": how well is a picture found that comes from a sender who was trained on?"""
+    main = main_clothes(pictures)
+    rows = [row for row in pictures.rows("train", "clothing/") if pictures.kinds[row] in main]
+    for row in np.random.default_rng(0).choice(rows, count, replace=False):
+        pictures.parts[row] = "left out"
 
 
 def table(file):

@@ -87,11 +87,15 @@ def validation_figures(vectors_of, pictures):
     main = main_clothes(pictures)
     clothing = np.array([row for row in clothing if kinds[row] in main])
     photos = vectors_of(grocery)
-    return {
+    figures = {
         "grocery": precision_at_1(photos, kinds[grocery], vectors_of(known), kinds[known]),
         "grocery_series": precision_at_1(photos, kinds[grocery]),
         "clothing": precision_at_1(vectors_of(clothing), kinds[clothing]),
     }
+    left_out = pictures.rows("left out")
+    if len(left_out):
+        figures["left_out"] = precision_at_1(vectors_of(left_out), kinds[left_out])
+    return figures
 
 
 def in_words(figures):

@@ -13,7 +13,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from augment import cut_and_mix, view
-from data import CACHE_SIZE, cached, read_tables
+from data import CACHE_SIZE, cached, leave_out, read_tables
 from finish import finished, store
 from losses import Learner, instance_loss, kind_loss
 from measure import in_words, reduced_precision, standardised, validation_figures, vectors
@@ -28,6 +28,7 @@ def main():
     pictures = read_tables(options.pictures)
     if options.hide:  # for experiments: what is learned without these labels?
         pictures.kinds = ["" if k.startswith(options.hide) else k for k in pictures.kinds]
+    leave_out(pictures, options.leave_out)
     run = Run(options, pictures)
     run.resume()
     while run.epoch < options.epochs:
@@ -35,7 +36,9 @@ def main():
         run.save()
         if run.epoch % options.measure_every == 0 or run.epoch == options.epochs:
             run.measure()
-    if not options.hide:
+    if options.hide or options.leave_out:
+        run.save(run.mixed())  # an experiment, which another may start from
+    else:
         run.write(options.weights)
 
 
@@ -87,6 +90,7 @@ def arguments():
     add("--drop", type=float, default=0.0, help="share of the features left out")
     add("--attend", action="store_true", help="learn where to look, not only what to see")
     add("--hide", default="", help="drop labels with this prefix (experiments)")
+    add("--leave-out", type=int, default=0, help="clothes not trained on (experiments)")
     add("--measure-every", type=int, default=5)
     add("--seed", type=int, default=1)
     add("--threads", type=int, default=0, help="CPU threads (0: torch decides)")
