@@ -118,6 +118,9 @@ def _guarded(this: _Unheld, function):
 
     @wraps(function)
     def guarded(*arguments):
+        # What the connection's owner makes of rows is not for ours.
+        conn = this.connection
+        factory, conn.row_factory = conn.row_factory, None
         try:
             return function(*arguments)
         except ImageSearchError as error:
@@ -128,7 +131,9 @@ def _guarded(this: _Unheld, function):
         except sqlite3.OperationalError as error:
             if str(error) != "interrupted":
                 raise
-            this.connection.interrupt()
+            conn.interrupt()
             return None
+        finally:
+            conn.row_factory = factory
 
     return guarded

@@ -87,6 +87,14 @@ def test_a_lateral_join_reads_ahead(conn, searches):
         assert json.loads(matches) == [m.as_dict(keyed) for m in alone(conn, id, 2)]
 
 
+def test_keys_given_as_text_find_what_was_read_ahead(conn, searches):
+    ids = keys(conn)
+    asked = ReadAhead.kept(conn, "products")
+    found = [asked.similar_to_row(str(id), 3) for id in ids]
+    assert len(searches) < len(ids) / 2 and sum(searches) <= len(ids)
+    assert found == [alone(conn, id) for id in ids]
+
+
 def test_rows_asked_for_here_and_there_are_each_searched_for_alone(conn, searches):
     ids = keys(conn)
     asked = ReadAhead.kept(conn, "products")

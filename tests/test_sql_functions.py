@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import weakref
+from contextlib import closing
 
 import pytest
 import sqlite_utils
@@ -302,3 +303,19 @@ async def test_a_time_limit_stops_the_query_and_is_called_by_its_name(shop, capl
     with pytest.raises(QueryInterrupted):
         await datasette.get_database("shop").execute(long)
     assert not caplog.records
+
+
+def test_a_connection_keeps_what_it_makes_of_rows(shop):
+    """The recipe of Python's own documentation: rows as dicts."""
+
+    def as_dict(cursor, row):
+        return {column[0]: value for column, value in zip(cursor.description, row)}
+
+    with closing(sqlite3.connect(shop / "shop.db")) as conn:
+        conn.row_factory = as_dict
+        sql_functions.register(conn)
+        rows = conn.execute(
+            "select id, similar_images('products', id, 2) as m from products where id < 4"
+        ).fetchall()
+        assert [len(json.loads(row["m"])) for row in rows] == [2, 2, 2]
+        assert conn.row_factory is as_dict

@@ -68,13 +68,16 @@ class _Query:
 
     def similar_to_row(self, argument) -> list[Match]:
         record = self.collection.record
-        key = parse_key(argument, record.key_columns, record.table_name)
         snapshot = self.collection.index.refresh()
-        matches = self._ready.pop(key, None) if snapshot is self._snapshot else None
+        if snapshot is not self._snapshot:
+            self._ready = {}
+        key = parse_key(argument, record.key_columns, record.table_name)
+        matches = self._taken(key)
+        if matches is None:
+            key = self.collection.key_of(argument)  # as it is stored: 7, not '7'
+            matches = self._taken(key)
         if matches is not None:
-            self._last, self._used = key, self._used + 1
             return matches
-        key = self.collection.key_of(argument)
         picture, _ = self.collection.rows.picture_of(key)
         if picture is None:
             return []
@@ -84,6 +87,12 @@ class _Query:
         began = time.monotonic()
         matches = self._found(key, picture, backwards)
         self._seconds = time.monotonic() - began
+        return matches
+
+    def _taken(self, key: tuple) -> list[Match] | None:
+        matches = self._ready.pop(key, None)
+        if matches is not None:
+            self._last, self._used = key, self._used + 1
         return matches
 
     def _found(self, key: tuple, picture: int, backwards: bool) -> list[Match]:
