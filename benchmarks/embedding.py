@@ -291,9 +291,10 @@ def main() -> None:
             f"{beside(times.get(loop), taken):>12}{beside(times.get(best), taken):>15}"
         )
     pairs = [(name, name.replace("resnet50", "mini")) for name in times if "resnet50" in name]
-    for number, (name, other) in enumerate(pair for pair in pairs if pair[1] in times):
-        if number == 0:
-            print("\nmini beside resnet50")
+    pairs = [(name, other) for name, other in pairs if other in times]
+    if pairs:
+        print("\nmini beside resnet50")
+    for name, other in pairs:
         faster = ratio(times[name], times[other])
         print(f"{name.replace('resnet50', '...'):46}{faster:12.1f} times")
 

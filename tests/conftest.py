@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -86,6 +88,11 @@ def torch_home(tmp_path_factory):
         del os.environ["TORCH_HOME"]
     else:
         os.environ["TORCH_HOME"] = before
+
+
+def hrefs(text: str) -> list[str]:
+    """Where the links of a page lead."""
+    return [html.unescape(href) for href in re.findall(r'href="([^"]*)"', text)]
 
 
 def build_shop(folder: Path) -> Path:

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 import sqlite_utils
-from conftest import draw
+from conftest import draw, hrefs
 from datasette.app import Datasette
 
 PAGE = "/shop/products/-/image-search"
@@ -63,10 +63,6 @@ def odd(torch_home, tmp_path_factory):
     )
     db.create_view("all_files", "select * from files")
     return folder
-
-
-def hrefs(text: str) -> list[str]:
-    return [html.unescape(href) for href in re.findall(r'href="([^"]*)"', text)]
 
 
 # -- the page -------------------------------------------------------------------------

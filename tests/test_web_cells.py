@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import html
 import re
 import sqlite3
 from contextlib import closing
 
 import pytest
+from conftest import hrefs
 from datasette.app import Datasette
 
 from datasette_image_search.collection import EmbedOptions, embed
 
 PAGE = "/shop/products/-/image-search"
 NEWER = hasattr(Datasette, "get_column_types")
-
-
-def hrefs(text: str) -> list[str]:
-    return [html.unescape(href) for href in re.findall(r'href="([^"]*)"', text)]
 
 
 def cell_of(text: str, column: str) -> str:

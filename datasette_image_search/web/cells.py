@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from datasette.utils import is_url, tilde_encode, truncate_url
+from datasette.utils import is_url, truncate_url
 from markupsafe import Markup
 
 from ..errors import ImageSearchError
@@ -38,17 +38,11 @@ async def _cell(datasette, database, table, row, column, value):
     db = datasette.get_database(database)
     records = await collections.known_of_table(db, table)
     for record in records:
-        typed = await _typed(datasette, database, table)
+        by_type = versions.columns_shown_by_type
+        typed = await visit.current().once(by_type, datasette, database, table)
         if _is_its_cell(record, database, row, column, typed):
             return await _picture_cell(datasette, db, records, record, row, column, value)
     return None
-
-
-async def _typed(datasette, database: str, table: str) -> set[str]:
-    known, place = visit.current().typed, (database, table)
-    if place not in known:
-        known[place] = await versions.columns_shown_by_type(datasette, database, table)
-    return known[place]
 
 
 def _is_its_cell(record, database: str, row, column: str, typed: set[str]) -> bool:
@@ -131,12 +125,12 @@ def _value(datasette, database, table, path, column, value) -> Markup | str:
 async def _referred(datasette, db, table: str, column: str, value: dict) -> Markup | str:
     """A foreign key with its label, as Datasette links it."""
     key, label = value["value"], value["label"]
-    keys = await db.foreign_keys_for_table(table)
+    keys = await visit.current().once(db.foreign_keys_for_table, table)
     other = next((own["other_table"] for own in keys if own["column"] == column), None)
     if other is None:
         return str(label)
     link = _REFERRED if label == key else _REFERRED_WITH_LABEL
-    url = datasette.urls.row(db.name, other, tilde_encode(str(key)))
+    url = datasette.urls.row(db.name, other, links.row_path((key,)))
     return link.format(url=url, key=key, label=label or "-")
 
 

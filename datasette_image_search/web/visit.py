@@ -6,6 +6,7 @@ before; a context variable remembers both, so a page looks collections up once.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -18,8 +19,14 @@ class Visit:
     query_string: str = ""
     collections: dict[str, list] = field(default_factory=dict)  # by database
     key_cells: set[tuple[str, str]] = field(default_factory=set)
-    typed: dict[tuple[str, str], set[str]] = field(default_factory=dict)  # columns of a table
+    found: dict[tuple, object] = field(default_factory=dict)
     cache_control: str | None = None
+
+    async def once(self, find: Callable[..., Awaitable], *question):
+        """What ``find(*question)`` gives, asked once: a page has hundreds of cells."""
+        if (find, question) not in self.found:
+            self.found[find, question] = await find(*question)
+        return self.found[find, question]
 
 
 _visit: ContextVar[Visit | None] = ContextVar("image_search_visit", default=None)
