@@ -123,7 +123,7 @@ def test_a_table_whose_key_is_another_now(conn, other, who):
     with pytest.raises(NotFound, match="the table 'products' of the collection"):
         Collection.kept(conn, "products")
     writer.execute("create table products (sku text primary key, picture text)")
-    with pytest.raises(CatalogError, match="is now sku, but id when it was embedded"):
+    with pytest.raises(CatalogError, match="is now sku TEXT, but id INTEGER when it was embedded"):
         Collection.kept(conn, "products")
 
 

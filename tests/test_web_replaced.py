@@ -34,7 +34,7 @@ def replaced(shop_copy):
         with closing(sqlite3.connect(database)) as conn, conn:
             if "key_columns" in change:  # the table is another, too
                 conn.execute("drop table products")
-                conn.execute("create table products (name text primary key, picture text)")
+                conn.execute("create table products (name integer primary key, picture text)")
             if "id = 7" in change:
                 conn.execute("alter table image_search_rows_1 rename to image_search_rows_7")
             conn.execute(f"update image_search_collections set {change}")

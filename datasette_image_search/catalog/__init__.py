@@ -9,6 +9,7 @@ from .collections import (
     insert,
     portable,
     remember_folder,
+    renew_key,
     require,
     update,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "prepare",
     "quote",
     "remember_folder",
+    "renew_key",
     "require",
     "roll_back",
     "sidecars_of_others",

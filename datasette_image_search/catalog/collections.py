@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from ..errors import CatalogError, NotFound
 from ..wording import command_line, shortened
 from . import schema
-from .tables import Table, database_name, database_path, same_name
+from .tables import Table, compares_as, database_name, database_path, same_name
 
 
 @dataclass(frozen=True)
@@ -67,25 +67,20 @@ class CollectionRecord:
     def table(self, conn: sqlite3.Connection) -> Table:
         """The user's table; raises :class:`CatalogError` where its rows are named otherwise now,
         :class:`NotFound` where it has gone."""
-        try:
-            table = Table.read(conn, self.table_name)
-        except NotFound:
-            # Not which tables there are: visitors who may see this one may not see them.
-            raise NotFound(
-                f"the table {self.table_name!r} of the collection {self.name!r} is not in "
-                f"{database_name(conn)} any more."
-            ) from None
-        if table.keys != self.key_columns:
+        table = self._table(conn)
+        if not self.has_key_of(conn, table):
+            before = _described(self.key_columns, schema.key_types(conn, self.id))
             raise CatalogError(
-                f"the key of {self.table_name!r} is now {', '.join(table.keys)}, but "
-                f"{', '.join(self.key_columns)} when it was embedded: give --collection "
-                "a new name and embed again."
+                f"the key of {self.table_name!r} is now {_described(table.keys, table.key_types)}, "
+                f"but {before} when it was embedded: run "
+                f"{command_line('embed', database_name(conn), self.name)}, which reads the rows "
+                "anew and keeps the vectors."
             )
         return table
 
-    def require_column(self, conn: sqlite3.Connection) -> None:
-        """Raise :class:`NotFound` where the table has no such column any more."""
-        table = self.table(conn)
+    def table_with_column(self, conn: sqlite3.Connection) -> Table:
+        """As :meth:`table`, whatever its key; :class:`NotFound` where it has no such column."""
+        table = self._table(conn)
         try:
             table.column(self.column_name)
         except NotFound:
@@ -93,6 +88,30 @@ class CollectionRecord:
                 f"table {self.table_name!r} has no column {self.column_name!r} any more: "
                 "embed another with --column NAME --replace."
             ) from None
+        return table
+
+    def _table(self, conn: sqlite3.Connection) -> Table:
+        try:
+            return Table.read(conn, self.table_name)
+        except NotFound:
+            # Not which tables there are: visitors who may see this one may not see them.
+            raise NotFound(
+                f"the table {self.table_name!r} of the collection {self.name!r} is not in "
+                f"{database_name(conn)} any more."
+            ) from None
+
+    def has_key_of(self, conn: sqlite3.Connection, table: Table) -> bool:
+        """Does the collection name a row as the ``table`` does?
+
+        A column of numbers finds by '7' what was put there as '007', and one of text does not.
+        """
+        now, before = table.key_types, schema.key_types(conn, self.id)
+        same_types = not before or [*map(compares_as, now)] == [*map(compares_as, before)]
+        return same_types and table.keys == self.key_columns
+
+
+def _described(keys: tuple[str, ...], types: list[str]) -> str:
+    return ", ".join(f"{key} {type or 'without a type'}" for key, type in zip(keys, types))
 
 
 SIDECAR = ".faiss"
@@ -192,6 +211,14 @@ def update(conn: sqlite3.Connection, collection_id: int, **changes) -> None:
             f"update image_search_collections set {name} = ? where id = ?",
             (value, collection_id),
         )
+
+
+def renew_key(conn: sqlite3.Connection, record: CollectionRecord, table: Table) -> CollectionRecord:
+    """The collection with the key that the ``table`` has now, and no row that it knows."""
+    conn.execute(f"drop table if exists {schema.rows_table(record.id)}")
+    schema.create_rows_table(conn, record.id, table)
+    update(conn, record.id, key_columns=json.dumps(table.keys), finished=None)
+    return replace(record, key_columns=table.keys, finished=None)
 
 
 def drop(conn: sqlite3.Connection, record: CollectionRecord) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import sqlite3
 
 from ..errors import CatalogError
-from .tables import Table, database_name
+from .tables import Table, database_name, quote
 
 
 def _first_tables(conn: sqlite3.Connection) -> None:
@@ -122,11 +122,19 @@ def key_column(number: int) -> str:
     return f"image_search_key{number}"
 
 
+def key_types(conn: sqlite3.Connection, collection_id: int) -> list[str]:
+    """The declared types of a rows table's key columns; none where the table has gone."""
+    info = conn.execute(f"pragma main.table_info({rows_table(collection_id)})").fetchall()
+    return [row[2] for row in sorted(info, key=lambda row: row[5]) if row[5]]
+
+
 def create_rows_table(conn: sqlite3.Connection, collection_id: int, table: Table) -> None:
     """Key columns keep the declared types of the user's, so that they compare alike."""
     name = rows_table(collection_id)
     keys = [key_column(number) for number in range(len(table.keys))]
-    columns = [f"{key} {table.key_type(of)}" for key, of in zip(keys, table.keys)]
+    # An empty name would be a type as well, and take '007' for 7.
+    types = [quote(kind) if kind else "" for kind in table.key_types]
+    columns = [f"{key} {kind}" for key, kind in zip(keys, types)]
     conn.execute(
         f"""
         create table {name} (

@@ -77,15 +77,26 @@ class Table:
             f"table {self.name!r} has no column {name!r}; there {_listing(list(self.columns))}."
         )
 
-    def key_type(self, key: str) -> str:
-        """The type, as SQL, of a column that shall tell apart what this one does; maybe none.
+    @property
+    def key_types(self) -> list[str]:
+        """The types of columns that shall tell apart what those of the key do.
 
-        No type is another than ``""``, and ``ANY`` of a STRICT table than ``ANY`` elsewhere:
-        columns of those take '007' for 7.
+        No type is another than ``ANY``, but the same as ``ANY`` in a STRICT table: columns of
+        other types take '007' for 7.
         """
-        declared = self.columns.get(key, "INTEGER")
-        untyped = not declared or (self.strict and declared.upper() == "ANY")
-        return "" if untyped else quote(declared)
+        declared = [self.columns.get(key, "INTEGER") for key in self.keys]
+        return ["" if self.strict and kind.upper() == "ANY" else kind for kind in declared]
+
+
+def compares_as(declared: str) -> str:
+    """What a column of that type makes of '007': the "text" it is, the "number" 7, or what the
+    value asked with is ("any"). SQLite's rules of affinity, in their order."""
+    kind = declared.upper()
+    if "INT" in kind:
+        return "number"
+    if any(part in kind for part in ("CHAR", "CLOB", "TEXT")):
+        return "text"
+    return "any" if not kind or "BLOB" in kind else "number"
 
 
 def table_names(conn: sqlite3.Connection) -> list[str]:

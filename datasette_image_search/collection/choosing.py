@@ -84,7 +84,7 @@ def _made(conn, database: Path, table_name: str, options: EmbedOptions, extra, o
     root = options.root or catalog.folder_of(conn, table.name) or database.parent
     weights = model.find_weights(options.weights, progress=True)
     name = options.collection or table.name
-    _refuse_name_of_a_table(conn, name, table)
+    refuse_name_of_a_table(conn, name, table, is_new=old is None)
     if old is None or is_shared(database, old):
         sidecar, discarded = catalog.free_sidecar_name(conn, database, name), nullcontext()
     else:
@@ -177,11 +177,20 @@ def _took_a_wrong_column(conn, record: CollectionRecord, options: EmbedOptions) 
     return bool(other) and len(Rows(conn, record).pictures_in_use()) == 0
 
 
-def _refuse_name_of_a_table(conn, name: str, table: Table) -> None:
-    # Wherever a table's name is taken to search, a collection's is: it must mean one thing.
+def refuse_name_of_a_table(conn, name: str, table: Table, *, is_new: bool = False) -> None:
+    """Raise :class:`UsageError` where a collection of ``table`` is called as another table.
+
+    Wherever a table's name is taken to search, a collection's is: it must mean one thing.
+    """
     others = {other.lower() for other in catalog.table_names(conn)} - {table.name.lower()}
-    if name.lower() in others:
+    if name.lower() not in others:
+        return
+    if is_new:
         raise UsageError(f"there is a table {name!r}: choose another name with --collection.")
+    raise UsageError(
+        f"there is a table {name!r} now, and a collection of {table.name!r} of the same name: "
+        f"embed {table.name!r} with another --collection, and forget {name!r}."
+    )
 
 
 def own_sidecar(conn, database: Path, record: CollectionRecord) -> CollectionRecord:
@@ -215,8 +224,8 @@ def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, 
             f"the collection {record.name!r} belongs to table {record.table_name!r}, "
             f"not to {name!r}: choose another name with --collection."
         )
-    _refuse_name_of_a_table(conn, record.name, record.table(conn))
-    record.require_column(conn)
+    table = record.table_with_column(conn)
+    refuse_name_of_a_table(conn, record.name, table)
     asked = {
         "model": (options.model, record.model),
         "metric": (options.metric, record.metric),
@@ -259,11 +268,14 @@ def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, 
         weights_name = _weights_name(conn, model, options.weights, weights)
         if weights_name != record.weights_name:
             changes["weights_name"] = weights_name
-    if changes:
+    same_key = record.has_key_of(conn, table)
+    if changes or not same_key:
         catalog.prepare(conn)
         with catalog.transaction(conn):
             catalog.update(conn, record.id, **changes)
-        record = replace(record, **changes)
+            record = replace(record, **changes)
+            if not same_key:
+                record = catalog.renew_key(conn, record, table)
     return Chosen(record, model, weights)
 
 

@@ -12,7 +12,7 @@ from ..catalog import CollectionRecord, Rows
 from ..errors import ImageSearchError, SidecarMissing
 from ..vector_index import Sidecar, mend, problems
 from ..wording import command_line
-from .choosing import is_shared, own_sidecar
+from .choosing import is_shared, own_sidecar, refuse_name_of_a_table
 from .search import Collection, identity_of
 
 
@@ -43,7 +43,7 @@ def _verify(conn, record: CollectionRecord) -> Finding:
         with catalog.plainly(catalog.database_name(conn)):
             if not Rows(conn, record).is_empty():  # else an embed has just begun, or was killed
                 found = problems(record.sidecar_path(conn), identity_of(record))
-            record.require_column(conn)
+            refuse_name_of_a_table(conn, record.name, record.table_with_column(conn))
             Collection.open(conn, record.name)
             missing = 0 if found else _missing(conn, record)
     except ImageSearchError as error:
@@ -85,7 +85,9 @@ def _repair(conn, database: Path, record: CollectionRecord) -> list[str]:
     said = mend(record.sidecar_path(conn), identity_of(record))
     missing = _missing(conn, record)
     if not said:
-        record.require_column(conn)  # what nothing here can mend is said too
+        # what nothing here can mend is said too
+        record.table_with_column(conn)
+        record.table(conn)
     if missing:
         said.append(
             f"{missing:,} pictures of {record.name!r} have to be embedded again: "

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from .. import catalog
 from ..catalog import CollectionRecord, SeenRows
 from ..errors import ImageSearchError
+from .choosing import refuse_name_of_a_table
 from .search import Collection
 
 
@@ -34,8 +35,9 @@ def _status_of(conn, record: CollectionRecord, most_failures: int | None) -> Col
     rows, failures = SeenRows(conn, record), []
     try:
         with catalog.plainly(catalog.database_name(conn)):
-            record.require_column(conn)
+            table = record.table_with_column(conn)
             failures = rows.failures(most_failures)
+            refuse_name_of_a_table(conn, record.name, table)
             collection = Collection.open(conn, record.name)
             counts = rows.counts()
             index = collection.index

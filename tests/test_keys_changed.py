@@ -1,0 +1,112 @@
+"""A table that names its rows otherwise than when it was embedded."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from datasette_image_search import catalog, collection, sql_functions
+from datasette_image_search.collection import Collection, EmbedOptions, embed, repair, verify
+from datasette_image_search.errors import CatalogError
+
+# Types of a key before and after; is it another key?
+CHANGES = {
+    "text to numbers": ("TEXT", "INTEGER", True),
+    "numbers to text": ("INTEGER", "TEXT", True),
+    "nothing to numbers": ("", "INTEGER", True),
+    "text to nothing": ("TEXT", "", True),
+    "another kind of text": ("TEXT", "varchar(20)", False),
+    "another kind of number": ("INTEGER", "numeric", False),
+    "a blob is as good as nothing": ("", "BLOB", False),
+}
+
+
+def make(folder, files, type: str) -> None:
+    """Three rows, 1, 2 and 3, or with text '001', '002' and '003'."""
+    with closing(sqlite3.connect(folder / "shop.db")) as conn, conn:
+        conn.execute("drop table if exists things")
+        conn.execute(f"create table things (code {type} primary key, img text)")
+        named = [(f"{number:03}", str(file)) for number, file in enumerate(files, 1)]
+        conn.executemany("insert into things values (?, ?)", named)
+
+
+@pytest.fixture
+def files(shop):
+    return sorted((shop / "pictures").iterdir())[:3]
+
+
+@pytest.fixture
+def options(shop):
+    return EmbedOptions(model="resnet18", root=shop)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_key_of_another_type(files, options, tmp_path, change):
+    before, after, is_another = CHANGES[change]
+    database = tmp_path / "shop.db"
+    make(tmp_path, files, before)
+    embed(database, "things", options)
+    make(tmp_path, files, after)
+    with closing(sqlite3.connect(database)) as conn:
+        sql_functions.register(conn)
+        keys = [key for (key,) in conn.execute("select code from things")]
+        query = "select similar_images('things', ?, 2)"
+        if is_another:
+            now, then = (kind or "without a type" for kind in (after, before))
+            said = f"the key of 'things' is now code {now}, but code {then} when it was embedded:"
+            (state,) = collection.status(catalog.connect(database))
+            assert state.problem.startswith(said)
+            assert "'datasette image-search embed shop.db things'" in state.problem
+            (found,) = verify(catalog.connect(database))
+            assert found.problems == [state.problem]
+            for asked in (
+                lambda: Collection.open(catalog.connect(database), "things"),
+                lambda: repair(database),
+            ):
+                with pytest.raises(CatalogError) as refused:
+                    asked()
+                assert str(refused.value) == state.problem
+            with pytest.raises(sqlite3.OperationalError):
+                conn.execute(query, (keys[0],)).fetchall()
+            # Nothing is lost: each picture has its vector, and no network runs.
+            summary = embed(database, "things")
+            assert (summary.embedded, summary.reused, summary.failed) == (0, 3, 0)
+        assert embed(database, "things").unchanged == 3
+        conn.execute("delete from things where code = ?", (keys[2],))
+        for key, other in ((keys[0], keys[1]), (keys[1], keys[0])):
+            matches = conn.execute(f"select value ->> 'code' from json_each(({query}))", (key,))
+            assert [code for (code,) in matches] == [other]
+
+
+def test_a_key_column_renamed_or_another(files, options, tmp_path):
+    database = tmp_path / "shop.db"
+    make(tmp_path, files, "TEXT")
+    embed(database, "things", options)
+    with closing(sqlite3.connect(database)) as conn:
+        conn.execute("alter table things rename column code to sku")
+    with pytest.raises(CatalogError, match="is now sku TEXT, but code TEXT when it was embedded"):
+        Collection.open(catalog.connect(database), "things")
+    assert embed(database, "things").reused == 3
+    found = Collection.open(catalog.connect(database), "things")
+    assert found.record.key_columns == ("sku",) and len(found.similar_to_row(("001",))) == 2
+    with closing(sqlite3.connect(database)) as conn, conn:
+        conn.execute("drop table things")
+        conn.execute("create table things (a, b text, img text, primary key (b, a))")
+        conn.executemany("insert into things values (7, ?, ?)", [(str(f), str(f)) for f in files])
+    assert embed(database, "things").reused == 3
+    found = Collection.open(catalog.connect(database), "things")
+    assert len(found.similar_to_row((str(files[0]), 7))) == 2
+    assert verify(catalog.connect(database))[0].sound
+
+
+def test_a_key_that_is_another_is_left_where_the_embed_is_refused(files, options, tmp_path):
+    database = tmp_path / "shop.db"
+    make(tmp_path, files, "TEXT")
+    embed(database, "things", options)
+    make(tmp_path, files, "INTEGER")
+    before = database.read_bytes()
+    with pytest.raises(Exception, match="has metric 'cosine', not 'l2'"):
+        embed(database, "things", EmbedOptions(metric="l2"))
+    assert database.read_bytes() == before
