@@ -118,9 +118,10 @@ def _guarded(this: _Unheld, function):
 
     @wraps(function)
     def guarded(*arguments):
-        # What the connection's owner makes of rows is not for ours.
+        # What the connection's owner makes of rows and of text is not for ours.
         conn = this.connection
-        factory, conn.row_factory = conn.row_factory, None
+        owners = conn.row_factory, conn.text_factory
+        conn.row_factory, conn.text_factory = None, _text
         try:
             return function(*arguments)
         except ImageSearchError as error:
@@ -128,12 +129,18 @@ def _guarded(this: _Unheld, function):
             said = shortened(str(error), 500)
             log.warning("%s(): %s", function.__name__, said)
             raise type(error)(said) from None
-        except sqlite3.OperationalError as error:
-            if str(error) != "interrupted":
-                raise
-            conn.interrupt()
-            return None
+        except Exception as error:
+            if isinstance(error, sqlite3.OperationalError) and str(error) == "interrupted":
+                conn.interrupt()
+                return None
+            log.exception("%s() failed", function.__name__)
+            raise
         finally:
-            conn.row_factory = factory
+            conn.row_factory, conn.text_factory = owners
 
     return guarded
+
+
+def _text(raw: bytes) -> str:
+    """As Datasette: text that is no UTF-8 is shown as far as it is."""
+    return raw.decode(errors="replace")

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datasette_image_search import catalog, sql_functions
-from datasette_image_search.collection import Collection, Match
+from datasette_image_search.collection import Collection, EmbedOptions, Match, embed
 
 
 @pytest.fixture
@@ -269,6 +269,55 @@ def test_a_catalog_leads_to_no_file_elsewhere(shop_copy, sidecar, caplog):
     with pytest.raises(sqlite3.OperationalError):
         ask(conn, "select similar_images('products', 1)")
     assert "which can be no .faiss file beside it" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_compound_key_as_json(shop, tmp_path):
+    """A row path has no form that SQL can write for a value with a comma or a plus."""
+    database = tmp_path / "shop.db"
+    files = map(str, sorted((shop / "pictures").iterdir()))
+    values = ["a,b", "a+b", "~5B", "[1]", '["x",1]', "ü'\"", ""]
+    conn = sqlite3.connect(database)
+    conn.execute("create table things (a text, b integer, c real, img text, primary key (a, b, c))")
+    with conn:
+        conn.executemany("insert into things values (?, ?, 0.5, ?)", zip(values, range(9), files))
+    embed(database, "things", EmbedOptions(model="resnet18", root=shop))
+    sql_functions.register(conn)
+    counted = ask(
+        conn,
+        "select a, json_array_length(similar_images('things', json_array(a, b, c), 9)), "
+        "image_similarity('things', json_array(a, b, c), json_array(a, b, c)) from things",
+    )
+    assert sorted(counted) == sorted((value, len(values) - 1, 1.0) for value in values)
+    assert ask(conn, "select image_similarity('things', '[1],3,0.5', json_array('[1]', 3, 0.5))")
+    for wrong in (
+        "json_array('a,b')", "json_array('a,b', 0, null)", "json_array(json('[]'), 0, 0.5)",
+        "json_array(true, 99999999999999999999, 0)", "'[['", "'[1,' || 1e999 || ',0]'",
+        "json('[\"a,b\", 99999999999999999999, 0.5]')",
+    ):  # fmt: skip
+        with pytest.raises(sqlite3.OperationalError):
+            ask(conn, f"select similar_images('things', {wrong})")
+
+
+def test_whatever_the_owner_makes_of_text(shop):
+    conn = sqlite3.connect(shop / "shop.db")
+    expected = ask(conn, "select name from products where id = 1")
+    conn.text_factory = bytes
+    sql_functions.register(conn)
+    (found,) = ask(conn, "select similar_images('products', 1, 1), name from products where id = 1")
+    assert json.loads(found[0])[0]["rank"] == 1
+    assert conn.text_factory is bytes and found[1] == expected[0][0].encode()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_failure_that_is_ours_is_in_the_log(shop, conn, caplog, monkeypatch):
+    def broken(*arguments):
+        raise ZeroDivisionError("not foreseen")
+
+    monkeypatch.setattr(Collection, "similarity", broken)
+    with pytest.raises(sqlite3.OperationalError):
+        ask(conn, "select image_similarity('products', 1, 2)")
+    assert "image_similarity() failed" in caplog.text and "not foreseen" in caplog.text
 
 
 def test_in_sqlite_utils(shop):
