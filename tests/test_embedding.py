@@ -776,6 +776,35 @@ def test_a_collection_cannot_take_the_name_of_another_table(shop_copy):
         embed(shop_copy / "shop.db", "products", EmbedOptions(model="mini", collection="Orders"))
 
 
+def test_a_table_that_takes_the_name_of_a_collection(shop_copy, torch_home):
+    database = shop_copy / "shop.db"
+    embed(database, "products", EmbedOptions(model="resnet18", collection="Orders"))
+    table(shop_copy).db["orders"].insert({"id": 1})
+    said = "there is a table 'Orders' now, and a collection of 'products' of the same name: embed"
+    with pytest.raises(UsageError, match=said):
+        embed(database, "products", EmbedOptions(collection="orders"))
+    told = {one.record.name: one.problem for one in collection.status(catalog.connect(database))}
+    assert told["products"] is None and told["Orders"].startswith(said)
+    found = {one.name: one.problems for one in verify(catalog.connect(database))}
+    assert found == {"products": [], "Orders": [told["Orders"]]}
+
+
+def test_rows_known_by_their_number_alone_are_said_to_be(shop, tmp_path):
+    told = []
+
+    class Told(Progress):
+        def tell(self, line):
+            told.append(line)
+
+    for key, lines in ((None, 2), ("id", 1)):
+        database = tmp_path / f"{key}.db"
+        rows = [{"id": 7, "img": str(next((shop / "pictures").iterdir()))}]
+        sqlite_utils.Database(database)["things"].insert_all(rows, pk=key)
+        told.clear()
+        embed(database, "things", replace(SMALL, root=shop), progress=Told())
+        assert len(told) == lines and ("after a VACUUM" in told[-1]) == (key is None)
+
+
 def test_rows_with_a_null_key_are_left_alone(shop, tmp_path):
     conn = sqlite3.connect(tmp_path / "shop.db")
     conn.execute("create table things (sku text primary key, img text)")

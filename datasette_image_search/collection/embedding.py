@@ -83,6 +83,11 @@ def embed(
             folder = files_folder(conn, record)
             where = f"; files are looked for in {folder}" if folder else ""
             progress.tell(f"{record.table_name}.{record.column_name} with {record.model}{where}.")
+            if record.key_columns == ("rowid",):
+                progress.tell(
+                    f"{record.table_name} has no primary key: after a VACUUM, which may number its "
+                    "rows anew, embed must be run again."
+                )
             if RowsWriter(conn, record).is_empty() and is_there(conn, record):
                 mend(path, identity)  # what lies there may be left of another collection
             with SidecarWriter(path, identity, record.index_kind) as index:
