@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import faiss
 import numpy as np
 import pytest
 
@@ -19,6 +20,7 @@ from datasette_image_search.vector_index import (
     base,
     base_file,
     choose,
+    engine,
 )
 from datasette_image_search.vector_index.files import journal_path
 from datasette_image_search.vector_index.snapshot import normalised
@@ -423,3 +425,25 @@ def test_every_finite_half_is_widened_exactly(scale):
     wide = base.widened(halves, scale)
     assert np.array_equal(wide, halves.astype(np.float32) / np.float32(scale))
     assert np.array_equal(np.signbit(wide), np.signbit(halves))
+
+
+def test_few_queries_are_searched_for_by_one_thread(path):
+    """Several took no less time, twice the processor, and much longer beside another process."""
+    index = written(path).refresh().base.index
+    ivf, threads = index.ivf, []
+
+    class Watched:
+        def search(self, queries, *more, **named):
+            threads.append(faiss.omp_get_max_threads())
+            return ivf.search(queries, *more, **named)
+
+    index._ivf = Watched()
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(3)
+    try:
+        for count in (1, engine.FEW_QUERIES, engine.FEW_QUERIES + 1):
+            queries = index.project(clustered(count, 3)).astype(np.float32)
+            assert (index.search(queries, K, COUNT) >= 0).all()
+        assert threads == [1, 1, 3] and faiss.omp_get_max_threads() == 3
+    finally:
+        faiss.omp_set_num_threads(before)

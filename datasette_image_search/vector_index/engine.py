@@ -13,6 +13,7 @@ which positions still count, is not its business.
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,11 @@ QUICK_FLOATS = 20_000 * 2048
 BLAS_FLOATS = 8 * 2048
 if faiss.cvar.distance_compute_blas_threshold > BLAS_FLOATS:
     faiss.cvar.distance_compute_blas_threshold = BLAS_FLOATS
+
+
+# So many are searched for by one thread: by several no sooner, as these wait awake for more to do,
+# and much later where another process wants the processor.
+FEW_QUERIES = 64
 
 
 @dataclass(frozen=True)
@@ -159,10 +165,24 @@ class Clustered:
             parameters = faiss.SearchParametersIVF(nprobe=min(self._centres, int(probes)))
             if chosen is not None:
                 parameters.sel = chosen
-            positions = self._ivf.search(queries, wanted, params=parameters)[1]
+            with _threads_for(queries):
+                positions = self._ivf.search(queries, wanted, params=parameters)[1]
             if probes >= self._centres or not (positions < 0).any():
                 return positions
             probes *= 4
+
+
+@contextmanager
+def _threads_for(queries: np.ndarray):
+    if len(queries) > FEW_QUERIES:
+        yield
+        return
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def turn(matrix: np.ndarray, shift: np.ndarray) -> faiss.LinearTransform:
