@@ -173,8 +173,9 @@ def test_a_raw_body_is_the_picture(data, cuts):
         (form(part(PICTURE, b" : x")), "cannot be read"),
         (b"preamble\r\n" + form(part(PICTURE, IMAGE)), "cannot be read"),
         (form(part(PICTURE, IMAGE)).replace(b"\r\n", b"\n"), "cannot be read"),
-        (form(part(PICTURE, IMAGE, b"X: " + b"x" * 9000)), "header"),
-        (form(part(PICTURE, b"X" * 9000 + b": x", IMAGE)), "header"),
+        (form(part(PICTURE, IMAGE, b"X: " + b"x" * 9000)), "The upload "),
+        # by us, or by newer parsers
+        (form(part(PICTURE, b"X" * 9000 + b": x", IMAGE)), "The upload "),
         (form(*[part(b"x", b"X: y")] * 101, part(PICTURE, IMAGE)), "more than 100 parts"),
     ],
 )

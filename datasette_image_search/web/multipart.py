@@ -88,14 +88,14 @@ class _Field(_Whole):
                     "on_end": self._end,
                 },
             )
-        except FormParserError as error:
-            raise UsageError(f"The upload cannot be read: {error}.") from None
+        except FormParserError:
+            raise _unreadable() from None
 
     def write(self, piece: bytes) -> None:
         try:
             self._parser.write(piece)
-        except self._errors as error:
-            raise UsageError(f"The upload cannot be read: {str(error).rstrip('.')}.") from None
+        except self._errors:  # in words for who writes a parser
+            raise _unreadable() from None
 
     def finish(self) -> bytes:
         if not self._ended:
@@ -132,3 +132,7 @@ class _Field(_Whole):
 
     def _end(self) -> None:
         self._ended = True
+
+
+def _unreadable() -> UsageError:
+    return UsageError("The upload cannot be read: it is not well-formed multipart/form-data.")
