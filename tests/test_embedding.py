@@ -19,6 +19,7 @@ import pytest
 import sqlite_utils
 import torch
 from conftest import draw, kill_in_mid_commit
+from PIL import Image
 
 from datasette_image_search import catalog, collection
 from datasette_image_search.collection import (
@@ -27,6 +28,7 @@ from datasette_image_search.collection import (
     Progress,
     embed,
     embedding,
+    forgetting,
     indexing,
     load,
     rebuild_index,
@@ -647,6 +649,89 @@ def test_a_collection_that_is_replaced_before_the_lock_is_had(shop_copy, monkeyp
         with pytest.raises((Busy, SidecarMismatch)):
             embed(database, "products")
     assert len(opened(shop_copy).similar_to_row((1,), 5)) == 5
+
+
+class Meanwhile(Progress):
+    """Does something between the choice of a collection and its sidecar's lock."""
+
+    def __init__(self, what):
+        self._what = what
+
+    def tell(self, line):
+        what, self._what = self._what, lambda: None
+        what()
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+def test_a_collection_whose_number_another_one_gets(shop_copy, torch_home, monkeypatch, forgets):
+    """It would write its rows into the other's, or delete the other."""
+    database = shop_copy / "shop.db"
+    table(shop_copy).db["things"].insert_all(
+        [{"id": id, "picture": picture} for id, picture in ((1, "9.png"), (2, "red-box.png"))]
+    )
+
+    def becomes_another():
+        collection.forget(database, "products")
+        options = EmbedOptions(model="resnet18", root=shop_copy / "pictures")
+        assert embed(database, "things", options).embedded == 1
+
+    with pytest.raises(Busy, match="another program has just changed the collection 'products'"):
+        if forgets:
+            is_shared = forgetting.is_shared
+
+            def meanwhile(*arguments):
+                monkeypatch.setattr(forgetting, "is_shared", is_shared)
+                becomes_another()
+                return False
+
+            monkeypatch.setattr(forgetting, "is_shared", meanwhile)
+            collection.forget(database, "products")
+        else:
+            embed(database, "products", progress=Meanwhile(becomes_another))
+    assert opened(shop_copy, "things").record.id == 1
+    assert opened(shop_copy, "things").vector_of((2,)) is not None
+    assert verify(catalog.connect(database))[0].sound
+
+
+def test_another_column_is_embedded_meanwhile(shop_copy):
+    database = shop_copy / "shop.db"
+    table(shop_copy).add_column("other", str)
+    table(shop_copy).db.execute("update products set other = 'pictures/red-box.png'")
+    table(shop_copy).db.conn.commit()
+    options = EmbedOptions(column="other", replace=True)
+    with pytest.raises(Busy, match="has just changed the collection"):
+        embed(
+            database, "products", progress=Meanwhile(lambda: embed(database, "products", options))
+        )
+    assert len(opened(shop_copy).index) == 1 and embed(database, "products").unchanged == 24
+
+
+def test_an_embed_that_another_keeps_out_changes_nothing(shop_copy):
+    before = (shop_copy / "shop.db").read_bytes()
+    options = EmbedOptions(root=shop_copy / "pictures", thumbnails=False, index="ivf")
+    with hold(shop_copy / "shop.products.faiss"), pytest.raises(Busy, match="is being written"):
+        embed(shop_copy / "shop.db", "products", options)
+    assert (shop_copy / "shop.db").read_bytes() == before
+
+
+def test_files_of_the_same_name_size_and_time_in_another_folder(shop_copy):
+    database = shop_copy / "shop.db"
+    names = sorted(path.name for path in (shop_copy / "pictures").iterdir())
+    for folder, shift in (("one", 0), ("two", 1)):
+        (shop_copy / folder).mkdir()
+        for number in range(4):
+            file = shop_copy / folder / f"{number}.bmp"
+            picture = Image.open(shop_copy / "pictures" / names[(number + shift) % 4])
+            picture.resize((50, 50)).convert("RGB").save(file)
+            os.utime(file, (1e9, 1e9))
+    rows = [{"id": number, "img": f"{number}.bmp"} for number in range(4)]
+    table(shop_copy).db["things"].insert_all(rows, pk="id")
+    embed(database, "things", EmbedOptions(model="resnet18", root=shop_copy / "one"))
+    first = opened(shop_copy, "things").rows.picture_of((0,))
+    again = EmbedOptions(root=shop_copy / "one")
+    assert embed(database, "things", again).unchanged == 4
+    embed(database, "things", EmbedOptions(root=shop_copy / "two"))
+    assert opened(shop_copy, "things").rows.picture_of((3,)) == first
 
 
 def test_a_run_of_rows_without_work_does_not_drop_the_waiting_batch(shop_copy):

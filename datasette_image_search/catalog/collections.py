@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ..errors import CatalogError, NotFound
@@ -213,12 +213,17 @@ def update(conn: sqlite3.Connection, collection_id: int, **changes) -> None:
         )
 
 
-def renew_key(conn: sqlite3.Connection, record: CollectionRecord, table: Table) -> CollectionRecord:
-    """The collection with the key that the ``table`` has now, and no row that it knows."""
+def renew_key(conn: sqlite3.Connection, record: CollectionRecord, table: Table) -> None:
+    """Name the rows as the ``table`` does now: none that was known before is known any more."""
     conn.execute(f"drop table if exists {schema.rows_table(record.id)}")
     schema.create_rows_table(conn, record.id, table)
     update(conn, record.id, key_columns=json.dumps(table.keys), finished=None)
-    return replace(record, key_columns=table.keys, finished=None)
+
+
+def forget_fingerprints(conn: sqlite3.Connection, record: CollectionRecord) -> None:
+    """Its files are in another folder now: that they are unchanged can no longer be told."""
+    rows = schema.rows_table(record.id)
+    conn.execute(f"update {rows} set image_search_fingerprint = null")
 
 
 def drop(conn: sqlite3.Connection, record: CollectionRecord) -> None:
@@ -246,9 +251,7 @@ def remember_folder(conn: sqlite3.Connection, table: str, folder: Path) -> None:
         for record in collections(conn):
             if record.is_of(table) and record.root == old[0]:
                 update(conn, record.id, root=folder)
-                # of files in another folder
-                rows = schema.rows_table(record.id)
-                conn.execute(f"update {rows} set image_search_fingerprint = null")
+                forget_fingerprints(conn, record)
     conn.execute(f"delete {_OF_TABLE}", (table,))
     conn.execute(
         "insert into image_search_folders (table_name, folder) values (?, ?)", (table, folder)

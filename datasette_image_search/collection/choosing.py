@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from .. import catalog, models, pictures
@@ -12,7 +12,6 @@ from ..errors import Busy, NotFound, UsageError
 from ..sources import is_path
 from ..vector_index import METRICS, choose, copying, discarding
 from .query_pictures import weights_argument
-from .search import identity_of
 
 _COLUMN_NAMES = ("picture", "image", "photo", "path", "file", "filename", "img", "url", "image_url")
 
@@ -39,9 +38,13 @@ class EmbedOptions:
 
 @dataclass(frozen=True)
 class Chosen:
-    """What to embed into, and by what. The ``network`` of a new collection is loaded already."""
+    """What to embed into, and by what. The ``network`` of a new collection is loaded already.
+
+    ``before`` is the collection as the catalog has it until :func:`settle`.
+    """
 
     record: CollectionRecord
+    before: CollectionRecord
     model: models.EmbeddingModel
     weights: models.Weights
     network: models.LoadedModel | None = None
@@ -119,7 +122,8 @@ def _made(conn, database: Path, table_name: str, options: EmbedOptions, extra, o
             raise changed_meanwhile(name)
         if old is not None:
             catalog.drop(conn, old)
-        return Chosen(catalog.insert(conn, made, table), model, weights, network)
+        record = catalog.insert(conn, made, table)
+    return Chosen(record, record, model, weights, network)
 
 
 def files_folder(conn, record: CollectionRecord) -> Path | None:
@@ -144,11 +148,35 @@ def changed_meanwhile(name: str) -> Busy:
 
 
 def is_there(conn, record: CollectionRecord) -> bool:
-    """Is it still the collection that was chosen? Nobody had its sidecar's lock until now."""
-    return any(
-        known.id == record.id and identity_of(known) == identity_of(record)
-        for known in catalog.collections(conn)
-    )
+    """Is it still the collection that was chosen? Nobody had its sidecar's lock until now.
+
+    Its number alone does not say so: when it has gone, another one is given that.
+    """
+    every = catalog.collections(conn)
+    return any(replace(known, finished=record.finished) == record for known in every)
+
+
+def settle(conn, chosen: Chosen) -> None:
+    """Write down how the collection is to be from now on. To be called with its sidecar's lock:
+    an embed that another one keeps out changes nothing."""
+    record, before = chosen.record, chosen.before
+    if not is_there(conn, before):
+        raise changed_meanwhile(before.name)
+    table = before.table_with_column(conn)
+    if table.keys != record.key_columns:
+        raise changed_meanwhile(before.name)
+    is_known = before.has_key_of(conn, table)
+    changed = {f.name for f in fields(record) if getattr(record, f.name) != getattr(before, f.name)}
+    changes = {name: getattr(record, name) for name in changed - {"key_columns"}}
+    if is_known and not changes:
+        return
+    catalog.prepare(conn)
+    with catalog.transaction(conn):
+        catalog.update(conn, record.id, **changes)
+        if not is_known:
+            catalog.renew_key(conn, record, table)
+        elif "root" in changes:
+            catalog.forget_fingerprints(conn, record)
 
 
 def _as_before(conn, record: CollectionRecord, options: EmbedOptions, extra) -> EmbedOptions:
@@ -256,27 +284,20 @@ def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, 
             "give --replace to embed everything anew, or make another collection with "
             "--collection NAME."
         )
-    changes = {}
-    if options.root is not None:
-        changes["root"] = catalog.portable(conn, options.root)
     if options.index is not None:
-        changes["index_kind"] = options.index
         choose(options.index, 0)
-    if options.thumbnails is not None:
-        changes["thumbnails"] = options.thumbnails
+    weights_name = record.weights_name
     if options.weights is not None:  # the same, in another place: asking needs them too
         weights_name = _weights_name(conn, model, options.weights, weights)
-        if weights_name != record.weights_name:
-            changes["weights_name"] = weights_name
-    same_key = record.has_key_of(conn, table)
-    if changes or not same_key:
-        catalog.prepare(conn)
-        with catalog.transaction(conn):
-            catalog.update(conn, record.id, **changes)
-            record = replace(record, **changes)
-            if not same_key:
-                record = catalog.renew_key(conn, record, table)
-    return Chosen(record, model, weights)
+    wanted = replace(
+        record,
+        key_columns=table.keys,
+        root=record.root if options.root is None else catalog.portable(conn, options.root),
+        index_kind=options.index or record.index_kind,
+        thumbnails=record.thumbnails if options.thumbnails is None else options.thumbnails,
+        weights_name=weights_name,
+    )
+    return Chosen(wanted, record, model, weights)
 
 
 def _weights_name(

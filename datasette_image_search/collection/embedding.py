@@ -20,11 +20,11 @@ from ..vector_index import SidecarWriter, mend
 from .choosing import (
     Chosen,
     EmbedOptions,
-    changed_meanwhile,
     collection_for,
     files_folder,
     folder_missing,
     is_there,
+    settle,
 )
 from .progress import Progress
 from .reading import Read, Reader
@@ -88,11 +88,10 @@ def embed(
                     f"{record.table_name} has no primary key: after a VACUUM, which may number its "
                     "rows anew, embed must be run again."
                 )
-            if RowsWriter(conn, record).is_empty() and is_there(conn, record):
+            if is_there(conn, chosen.before) and RowsWriter(conn, record).is_empty():
                 mend(path, identity)  # what lies there may be left of another collection
             with SidecarWriter(path, identity, record.index_kind) as index:
-                if not is_there(conn, record):
-                    raise changed_meanwhile(record.name)
+                settle(conn, chosen)
                 work = _Embedding(conn, chosen, index, options, progress)
                 work.summary.folder, work.summary.column = folder, record.column_name
                 return work.run()

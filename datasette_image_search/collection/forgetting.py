@@ -9,7 +9,7 @@ from .. import catalog
 from ..catalog import CollectionRecord
 from ..errors import CatalogError, NotFound
 from ..vector_index import discarding
-from .choosing import changed_meanwhile, is_shared
+from .choosing import changed_meanwhile, is_shared, is_there
 
 
 def forget(database: Path, name: str) -> str:
@@ -27,11 +27,10 @@ def forget(database: Path, name: str) -> str:
                 names = ", ".join(record.name for record in every) or "none"
                 raise NotFound(f"there is no collection {name!r}; there is {names}.")
             with _sidecar_of(conn, database, record), catalog.transaction(conn):
-                now = catalog.collections(conn)  # an embed may have ended since
-                if record.id not in [known.id for known in now]:
+                if not is_there(conn, record):
                     raise changed_meanwhile(record.name)
                 catalog.drop(conn, record)
-                others = [known.id for known in now if known.id != record.id]
+                others = [known.id for known in catalog.collections(conn)]
                 catalog.drop_unused_pictures(conn, others)
             return record.name
     finally:
