@@ -83,41 +83,43 @@ class Rows:
     ) -> list[tuple[int, tuple]]:
         """(picture id, key) of the rows that are there and have one of ``ids``.
 
-        In the order of keys, at most ``most`` of a picture: a thousand rows may share a
-        "no photo yet".
+        Those of a picture in the order of keys, at most ``most`` of them: a hundred thousand
+        rows may share a "no photo yet".
         """
         keys = ", ".join(self._own_keys)
         picture = f"{self._rows}.image_search_picture"
         # From the few pictures to their rows ("cross"), whatever index the user's table has.
         which = (
-            f"from {self._rows} cross join {self._table} on {self._join} "
-            f"where {picture} in (select value from json_each(:image_search_ids)){and_(where)}"
+            f"select {picture}, {keys} from {self._rows} cross join {self._table} on {self._join} "
+            f"where {picture}"
         )
-        values = {
-            **(parameters or {}),
-            "image_search_ids": json.dumps(ids),
-            "image_search_most": len(ids) + most,
-        }
-        # Nearly always these are all there are; to count those of each picture takes twice as long.
-        query = f"select {picture}, {keys} {which} order by {keys} limit :image_search_most"
+        # Nearly always these are all there are. Their order is made of so many only: the second
+        # limit keeps SQLite from making one query of the two.
+        enough = len(ids) + most
+        query = (
+            f"select * from ({which} in (select value from json_each(:image_search_ids))"
+            f"{and_(where)} limit {enough}) "
+            f"order by {', '.join(str(number + 2) for number in range(len(self._keys)))} "
+            f"limit {enough}"
+        )
+        values = {**(parameters or {}), "image_search_ids": json.dumps(ids)}
         rows = self.conn.execute(query, values).fetchall()
-        if len(rows) == len(ids) + most:
-            named = [f"{own} as image_search_own{i}" for i, own in enumerate(self._own_keys)]
-            names = ", ".join(f"image_search_own{i}" for i in range(len(named)))
-            query = (
-                f"select image_search_of, {names} from ("
-                f"select {picture} as image_search_of, {', '.join(named)}, row_number() over "
-                f"(partition by {picture} order by {keys}) as image_search_number {which}"
-                f") where image_search_number <= :image_search_most order by {names}"
-            )
-            rows = self.conn.execute(query, {**values, "image_search_most": most}).fetchall()
+        if len(rows) == enough:
+            in_turn = ", ".join(f"{self._rows}.{key}" for key in self._keys)
+            query = f"{which} = :image_search_id{and_(where)} order by {in_turn} limit {int(most)}"
+            rows = []
+            for id in ids:
+                values = {**(parameters or {}), "image_search_id": id}
+                rows += self.conn.execute(query, values).fetchall()
         return [(row[0], row[1:]) for row in rows]
 
     def picture_ids(self, where: str | None = None, parameters: dict | None = None) -> np.ndarray:
         """The ids (int64) of the pictures of all rows that fit ``where``."""
+        # First the rows that fit ("cross"): to have them distinct, SQLite would go through all
+        # pictures, and look at the row of each.
         query = (
             f"select distinct {self._rows}.image_search_picture "
-            f"from {self._table} join {self._rows} on {self._join} "
+            f"from {self._table} cross join {self._rows} on {self._join} "
             f"where {self._rows}.image_search_picture is not null{and_(where)}"
         )
         return self._ids(self.conn.execute(query, parameters or {}).fetchall())

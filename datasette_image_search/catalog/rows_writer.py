@@ -6,8 +6,10 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from . import schema
-from .seen_rows import SeenRows, text
+from .seen_rows import SeenRows, has_picture, text
 from .tables import quote
 
 PAGE = 2000
@@ -179,12 +181,18 @@ class RowsWriter(SeenRows):
             [(*o.key, o.source, o.fingerprint, o.picture, o.error) for o in outcomes],
         )
 
+    def forget_pictures(self, ids: np.ndarray) -> None:
+        """Leave the rows of these pictures without one."""
+        self.conn.executemany(
+            f"update {self._rows} set image_search_picture = null where image_search_picture = ?",
+            [(id,) for id in ids.tolist()],
+        )
+
     def forget_gone(self) -> int:
         """Drop rows that are no longer there, or no longer have a picture; how many."""
-        column = quote(self.collection.column_name)
         return self.conn.execute(
             f"delete from {self._rows} where not exists (select 1 from {self._table} "
-            f"where {self._join} and {column} is not null and {column} != '')"
+            f"where {self._join} and {has_picture(self._column)})"
         ).rowcount
 
 
@@ -192,22 +200,22 @@ def drop_unwanted_thumbnails(conn: sqlite3.Connection, collection_ids: list[int]
     """Drop the thumbnails of pictures that no row of these collections has."""
     conn.execute("pragma main.secure_delete = on")  # else they are still in the file
     conn.execute(
-        "update image_search_pictures set thumbnail = null where thumbnail is not null "
-        f"and id not in ({_in_use(collection_ids)})"
+        "update image_search_pictures set thumbnail = null "
+        f"where thumbnail is not null and {_unused(collection_ids)}"
     )
 
 
 def drop_unused_pictures(conn: sqlite3.Connection, collection_ids: list[int]) -> None:
     """Drop the pictures (and thumbnails) that no row of any collection has."""
-    conn.execute(f"delete from image_search_pictures where id not in ({_in_use(collection_ids)})")
+    conn.execute(f"delete from image_search_pictures where {_unused(collection_ids)}")
 
 
-def _in_use(collection_ids: list[int]) -> str:
-    return " union ".join(
-        ["select null where false"]
-        + [
-            f"select image_search_picture from {schema.rows_table(id)} "
-            "where image_search_picture is not null"
+def _unused(collection_ids: list[int]) -> str:
+    return " and ".join(
+        [
+            f"not exists (select 1 from {schema.rows_table(id)} "
+            "where image_search_picture = image_search_pictures.id)"
             for id in collection_ids
         ]
+        or ["true"]
     )

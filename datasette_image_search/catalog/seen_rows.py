@@ -19,7 +19,7 @@ class SeenRows(Rows):
         self._column = f"{self._table}.{quote(collection.column_name)}"
         # SQLite lets a text key be null; Datasette has no address for such a row.
         named = " and ".join(f"{own} is not null" for own in self._own_keys)
-        self._wanted = f"{self._column} is not null and {self._column} != '' and {named}"
+        self._wanted = f"{has_picture(self._column)} and {named}"
 
     def counts(self) -> dict[str, int]:
         """rows with a picture, each embedded, pending or failed; stale, distinct pictures.
@@ -80,6 +80,11 @@ class SeenRows(Rows):
     def _keeps_utf8(self) -> bool:
         """Is text given as it was put there? Of other encodings SQLite itself makes UTF-8."""
         return self.conn.execute("pragma main.encoding").fetchone()[0] == "UTF-8"
+
+
+def has_picture(column: str) -> str:
+    """That there is a source in the column, as SQL; a BLOB, however long, is not read for it."""
+    return f"{column} is not null and (typeof({column}) = 'blob' or {column} != '')"
 
 
 def text(value):

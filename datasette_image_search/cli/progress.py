@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from time import monotonic
 
 import click
@@ -10,6 +11,7 @@ import click
 from ..wording import visible
 
 _SECONDS = 10  # between two plain lines
+_LINES = 4  # whose time the rate is of
 
 
 class Bar:
@@ -31,8 +33,9 @@ class Bar:
 
     def start(self, total: int) -> None:
         self._total, self._done = total, 0
-        self._began = monotonic()
-        self._next_line = self._began + _SECONDS
+        # (when, how many were done) at the last lines: some rows take far longer than others
+        self._marks = deque([(monotonic(), 0)], maxlen=_LINES)
+        self._next_line = monotonic() + _SECONDS
         if sys.stderr.isatty():
             self._bar = click.progressbar(
                 length=total,
@@ -46,19 +49,23 @@ class Bar:
 
     def advance(self, rows: int) -> None:
         self._done += rows
+        is_due = monotonic() >= self._next_line
         if self._bar is not None:
             self._bar.update(rows)
-        elif monotonic() >= self._next_line:
-            self._next_line = monotonic() + _SECONDS
+        elif is_due:
             left = (self._total - self._done) / max(self._speed(), 1e-9)
             click.echo(
                 f"{self._label}: {self._done:,} of {self._total:,}, {self._rate()}, "
-                f"{left:.0f} s left",
+                f"about {left:.0f} s left",
                 err=True,
             )
+        if is_due:
+            self._next_line = monotonic() + _SECONDS
+            self._marks.append((monotonic(), self._done))
 
     def _speed(self) -> float:
-        return self._done / max(monotonic() - self._began, 1e-9)
+        began, done = self._marks[0]
+        return (self._done - done) / max(monotonic() - began, 1e-9)
 
     def _rate(self) -> str:
         return f"{self._speed():.1f}/s"

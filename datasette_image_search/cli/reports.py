@@ -11,6 +11,7 @@ from .. import collection as room
 from ..collection import Collection
 from ..wording import command_line, visible
 from .output import write_data
+from .progress import Bar
 
 
 def _say(line: str) -> None:
@@ -42,7 +43,7 @@ def _show(one) -> None:
     )
     if one.problem:
         _say(f"  problem   {one.problem}")
-    else:
+    if counts:
         _say(
             f"  rows      {counts['rows']:,} with a picture: {counts['embedded']:,} embedded, "
             f"{counts['pending']:,} pending, {counts['failed']:,} failed, "
@@ -88,14 +89,16 @@ def evaluation(database, table, label, queries, gallery, k, as_json) -> None:
     conn = catalog.connect(database)
     with catalog.plainly(database):
         collection = Collection.open(conn, table)
-        found = room.evaluate(collection, label, queries=queries, gallery=gallery, k=k)
+        conditions = {"queries": queries, "gallery": gallery}
+        with Bar("Evaluating") as bar:
+            found = room.evaluate(collection, label, **conditions, k=k, progress=bar)
     if as_json:
         write_data(json.dumps(found.as_dict(), indent=2) + "\n")
         return
     record = collection.record
     _say(
         f"{record.name} by {record.model}: {found.queries:,} queries with {found.labels} labels "
-        f"of {label!r}, among {found.gallery:,} rows"
+        f"of {label!r}, among {found.gallery:,} pictures"
     )
     error = found.p_at_1_error
     about = "" if error is None else f" ± {error:.3f} (standard error, by label)"

@@ -62,15 +62,22 @@ class _Query:
         self._ready: dict[tuple, list[Match]] = {}
         self._snapshot = None  # of the index, that these were found in
         self._last: tuple | None = None  # the key asked for last
+        self._again: tuple = ()  # how that was put, and its matches
         self._rows = 1  # found together the last time
         self._used = 1  # of these, asked for since
         self._seconds = 0.0  # that they took
 
     def similar_to_row(self, argument) -> list[Match]:
-        record = self.collection.record
         snapshot = self.collection.index.refresh()
         if snapshot is not self._snapshot:
-            self._ready = {}
+            self._ready, self._again = {}, ()
+        # SQLite asks for each use of a column, though it be one of a subquery's.
+        if not self._again or self._again[:2] != (type(argument), argument):
+            self._again = (type(argument), argument, self._matches(argument, snapshot))
+        return self._again[2]
+
+    def _matches(self, argument, snapshot) -> list[Match]:
+        record = self.collection.record
         key = parse_key(argument, record.key_columns, record.table_name)
         matches = self._taken(key)
         if matches is None:

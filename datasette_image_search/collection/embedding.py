@@ -216,11 +216,13 @@ class _Embedding:
         elif read.prepared is None or self.index.contains([read.picture])[0]:
             if read.prepared is not None:
                 self._pictures.append(_picture(read))
-            if read.picture == row.picture and row.value == row.source:
-                self.summary.unchanged += 1
-            else:
+            if read.picture != row.picture or row.value != row.source:
                 self.summary.reused += 1
-            self._outcomes.append(outcome)
+                self._outcomes.append(outcome)
+            else:
+                self.summary.unchanged += 1
+                if row.error is not None or read.fingerprint != row.fingerprint:
+                    self._outcomes.append(outcome)
         else:
             self._waiting[read.picture] = [outcome]
             self._batch.append(read)
@@ -294,6 +296,8 @@ class _Embedding:
         stored = self.index.ids()
         self.index.remove(np.setdiff1d(stored, used))
         with catalog.transaction(self.conn):
+            # Of rows that have failed: what nothing can embed again is not asked for for ever.
+            self.rows.forget_pictures(np.setdiff1d(used, stored))
             every = catalog.collections(self.conn)
             catalog.drop_unused_pictures(self.conn, [record.id for record in every])
             if not self.record.thumbnails:

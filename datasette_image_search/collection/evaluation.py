@@ -10,6 +10,7 @@ import numpy as np
 
 from ..catalog import Table
 from ..errors import UsageError
+from .progress import Progress
 from .search import Collection
 
 _AT_ONCE = 256  # queries a batch: bounds memory
@@ -50,6 +51,7 @@ def evaluate(
     queries: str | None = None,
     gallery: str | None = None,
     k: int = 10,
+    progress: Progress = Progress(),
 ) -> Evaluation:
     """Ask with every labelled row that fulfils ``queries`` (an SQL condition), among the
     rows that fulfil ``gallery``, the row itself and its picture's other rows left out.
@@ -77,6 +79,7 @@ def evaluate(
         )
     depth = max(10, k)
     figures = []
+    progress.start(len(results))
     for start in range(0, len(results), _AT_ONCE):
         part = results[start : start + _AT_ONCE]
         vectors = collection.index.vectors(np.array([id for id, _, _ in part], np.int64))
@@ -86,6 +89,7 @@ def evaluate(
             others = [other for other in found.ids.tolist() if other != id][:depth]
             hits = np.array([among[other] == own for other in others], float)
             figures.append(_figures(hits, relevant, k))
+        progress.advance(len(part))
     means = np.mean(figures, axis=0).round(4).tolist()
     labels = [own for _, own, _ in results]
     error = _error([first for first, *_ in figures], labels)
