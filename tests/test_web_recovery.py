@@ -8,13 +8,15 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from conftest import kill_in_mid_commit
 from datasette import hookimpl
 from datasette.app import Datasette
+from datasette.cli import cli
 from datasette.plugins import pm
 from test_permissions import configured
 
@@ -254,11 +256,19 @@ async def test_nor_does_it_tell_that_a_hidden_database_is_there(open_folder, suf
 
 
 def test_the_shell_says_so_too(open_folder):
-    from click.testing import CliRunner
-    from datasette.cli import cli
-
     kill_and_close(open_folder)
     with as_nobody():
         done = CliRunner().invoke(cli, ["image-search", "status", str(open_folder / "shop.db")])
     assert done.exit_code == 1
     assert "was killed while it wrote to" in done.output
+
+
+def test_that_a_folder_is_read_only_is_not_taken_for_a_kill(open_folder):
+    """In WAL mode those who read write too; nobody was killed."""
+    with closing(sqlite3.connect(open_folder / "shop.db")) as conn:
+        conn.execute("pragma journal_mode = wal")
+    open_folder.chmod(0o555)
+    with as_nobody():
+        done = CliRunner().invoke(cli, ["image-search", "status", str(open_folder / "shop.db")])
+    assert done.exit_code == 1
+    assert "is in SQLite's WAL mode" in done.output and "killed" not in done.output

@@ -37,6 +37,12 @@ def connect(path: Path | str, *, write: bool = False) -> sqlite3.Connection:
             conn.close()
             if "readonly" not in str(error):
                 raise
+            if not Path(f"{path.resolve()}-journal").exists():
+                raise CatalogError(
+                    f"{path} is in SQLite's WAL mode, in which those who read write too, and its "
+                    "folder cannot be written: give it another mode there where it can be, with "
+                    f"sqlite3 {path.name} 'pragma journal_mode = delete'."
+                ) from error
             raise CatalogInterrupted(
                 f"a program was killed while it wrote to {path}, and what it left half done can "
                 "be undone only where the file and its folder can be written: open it once there."

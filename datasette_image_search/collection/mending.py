@@ -89,8 +89,13 @@ def _repair(conn, database: Path, record: CollectionRecord) -> list[str]:
         record.table_with_column(conn)
         record.table(conn)
     if missing:
-        said.append(
-            f"{missing:,} pictures of {record.name!r} have to be embedded again: "
-            f"run {command_line('embed', database, record.name)}."
-        )
+        said.append(missing_vectors(database, record, missing))
     return said
+
+
+def missing_vectors(database: Path | str, record: CollectionRecord, count: int) -> str:
+    """That so many pictures of a collection have lost theirs, and what helps."""
+    return (
+        f"{count:,} pictures of {record.name!r} have to be embedded again: "
+        f"run {command_line('embed', database, record.name)}."
+    )

@@ -115,10 +115,15 @@ class Collection:
 
     def why_no_picture(self, key: tuple) -> str:
         """One sentence on a row whose picture has no vector."""
-        _, reason = self.rows.picture_of(key)
+        picture, reason = self.rows.picture_of(key)
         shown = ",".join(str(value) for value in key)
         if reason:
             return f"row {shown} has no embedded picture: {reason}"
+        if picture is not None:
+            return (
+                f"row {shown} has a picture whose vector is not in the sidecar: "
+                "'datasette image-search embed' makes it again."
+            )
         return (
             f"row {shown} has no embedded picture: it has none, or "
             "'datasette image-search embed' has not seen it yet."

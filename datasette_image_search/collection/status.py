@@ -9,6 +9,7 @@ from .. import catalog
 from ..catalog import CollectionRecord, SeenRows
 from ..errors import ImageSearchError
 from .choosing import refuse_name_of_a_table
+from .mending import missing_vectors
 from .search import Collection
 
 
@@ -41,6 +42,10 @@ def _status_of(conn, record: CollectionRecord, most_failures: int | None) -> Col
             collection = Collection.open(conn, record.name)
             counts = rows.counts()
             index = collection.index
-            return CollectionStatus(record, counts, failures, len(index), index.kind, index.bytes)
+            missing = int((~index.contains(rows.pictures_in_use())).sum())
+            name = catalog.database_name(conn)
+            problem = missing_vectors(name, record, missing) if missing else None
+            size = len(index), index.kind, index.bytes
+            return CollectionStatus(record, counts, failures, *size, problem)
     except ImageSearchError as error:
         return CollectionStatus(record, failures=failures, problem=str(error))

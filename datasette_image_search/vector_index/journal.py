@@ -158,6 +158,8 @@ def _ends_at(file, end: int, header: bytes) -> bool:
     A file's number would not tell one journal from the next, which may have the same.
     """
     kind, count, width, _ = _HEADER.unpack_from(header)
+    if os.fstat(file.fileno()).st_size < end:
+        return False  # it has been cut since
     file.seek(end - _payload_bytes(kind, count, width) - HEADER_BYTES)
     return file.read(HEADER_BYTES) == header
 

@@ -54,13 +54,15 @@ def _mend_base(path: Path, identity: Identity) -> list[str]:
         kept = salvage.whole_vectors(path, identity)
     except SidecarError:  # nothing is known of what is in it
         return [f"{said}: it is now {_set_aside(path).name}."]
-    aside = _set_aside(path)
     if len(kept.ids):
+        aside = _second_name(path)  # not another: killed at any moment, one finds it here
         try:
             base_file.write(path, kept.ids, kept.read, kept.kind, identity)
         except BaseException:
-            os.replace(aside, path)  # a full disk: another time there may be room
+            aside.unlink()  # a full disk: another time there may be room
             raise
+    else:
+        aside = _set_aside(path)
     kept_of = f"{len(kept.ids):,} of {kept.count:,} vectors were kept"
     return [f"{said}: {kept_of}, it is now {aside.name}."]
 
@@ -95,6 +97,16 @@ def _write_anew(
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
+    return aside
+
+
+def _second_name(path: Path) -> Path:
+    """The file as it is, under a name that stays when another takes its place."""
+    aside = _free_name(path)
+    try:
+        os.link(path, aside)
+    except OSError:  # not every file system has second names
+        copy(path, aside)
     return aside
 
 
