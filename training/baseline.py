@@ -23,7 +23,7 @@ from torchvision.models import mobilenet_v3_small
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from augment import view
-from data import CACHE_SIZE, cached, read_tables
+from data import CACHE_SIZE, cached, leave_out, read_tables
 from measure import in_words, standardised, validation_figures, vectors
 
 
@@ -37,10 +37,12 @@ def main():
     add("--batch", type=int, default=64)
     add("--rate", type=float, default=1e-3)
     add("--decay", type=float, default=0.05)
+    add("--leave-out", type=int, default=0, help="clothes not trained on, measured apart")
     add("--seed", type=int, default=1)
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     pictures = read_tables(options.pictures)
+    leave_out(pictures, options.leave_out)
     names, labels = pictures.labels()
     labels = torch.from_numpy(labels)
     rows = pictures.rows("train")

@@ -285,7 +285,11 @@ class Run:
         return network
 
     def pictures_with_all_kinds(self):
-        return read_tables(self.options.pictures) if self.options.hide else self.pictures
+        if not self.options.hide:
+            return self.pictures
+        pictures = read_tables(self.options.pictures)
+        leave_out(pictures, self.options.leave_out)
+        return pictures
 
 
 @torch.no_grad()
