@@ -24,11 +24,13 @@ import multiprocessing
 import os
 import random
 import selectors
+import shutil
 import socket
 import statistics
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from . import drawn
@@ -324,14 +326,12 @@ def draw_for_start(folder: Path, vectors: int) -> None:
     from datasette_image_search.vector_index import base_file
 
     full, empty = folder / "many" / "shop.db", folder / "none" / "shop.db"
-    if empty.exists():
-        return
-    full.parent.mkdir(parents=True)
+    full.parent.mkdir()
     drawn.shop(full, vectors, thumbnails=False)
     conn = catalog.connect(full)
     record = catalog.require(conn, "products")
     conn.close()
-    empty.parent.mkdir(parents=True)
+    empty.parent.mkdir()
     sidecar = empty.parent / record.sidecar
     nothing = np.empty((0, record.dimensions), np.float32)
     ids = np.empty(0, np.int64)
@@ -348,6 +348,17 @@ PARTS = {
     "thumbnails": thumbnails,
     "uploads": uploads,
 }
+
+
+def _drawn_once(folder: Path, draw: Callable[[Path], None]) -> None:
+    """The folder as ``draw`` fills it: whole, or not there."""
+    if folder.exists():
+        return
+    part = folder.with_name(f"{folder.name}-part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    draw(part)
+    part.rename(folder)
 
 
 def _read_once(folder: Path) -> None:
@@ -373,9 +384,8 @@ def main() -> None:
         folder = arguments.folder or Path(temporary)
         shop = folder / f"{arguments.products}" / "shop.db"
         parts = [part for part in PARTS if part in arguments.only]
-        if parts and not shop.exists():
-            shop.parent.mkdir(parents=True)
-            drawn.shop(shop, arguments.products)
+        if parts:
+            _drawn_once(shop.parent, lambda to: drawn.shop(to / shop.name, arguments.products))
         print(
             f"Datasette {datasette.__version__}, {arguments.products:,} products, "
             f"medians of {arguments.runs} runs; one minute's load {os.getloadavg()[0]:.1f} "
@@ -386,7 +396,7 @@ def main() -> None:
             PARTS[part](shop, arguments.products, arguments.runs)
         if "start" in arguments.only:
             million = folder / f"start-{arguments.vectors}"
-            draw_for_start(million, arguments.vectors)
+            _drawn_once(million, lambda to: draw_for_start(to, arguments.vectors))
             start(million, arguments.vectors, arguments.runs)
 
 
