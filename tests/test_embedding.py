@@ -265,6 +265,30 @@ def test_a_picture_that_becomes_unreadable_stays_searchable(shop_copy):
     assert len(opened(shop_copy).similar_to_row((1,), 5)) == 5
 
 
+@pytest.mark.parametrize("blob", [False, True])
+def test_a_picture_that_is_replaced_by_what_is_none_is_not_found_any_more(shop, tmp_path, blob):
+    """It would be shown, and matched, as what it was."""
+    blobs(shop, tmp_path / "shop.db", 3)
+    db = sqlite_utils.Database(tmp_path / "shop.db")
+    if not blob:
+        for row in list(db["things"].rows):
+            (tmp_path / f"{row['id']}.png").write_bytes(row["img"])
+            db["things"].update(row["id"], {"img": f"{row['id']}.png"})
+    embed(tmp_path / "shop.db", "things", replace(SMALL, root=tmp_path))
+    assert len(opened(tmp_path, "things").similar_to_row((0,))) == 2
+    none = b"%PDF-1.7 no picture"
+    if blob:
+        db["things"].update(1, {"img": none})
+    else:
+        (tmp_path / "1.png").write_bytes(none)
+    for _ in range(2):
+        assert counts(embed(tmp_path / "shop.db", "things")) == (0, 0, 0, 1)
+    found = opened(tmp_path, "things")
+    assert [match.key for match in found.similar_to_row((0,))] == [(2,)]
+    assert found.rows.preview((1,)) == (None, False) and len(found.index) == 2
+    assert "no embedded picture" in found.why_no_picture((1,))
+
+
 def test_a_folder_that_is_not_there_is_one_mistake_not_one_for_each_row(shop_copy):
     (shop_copy / "pictures").rename(shop_copy / "elsewhere")
     with pytest.raises(NotFound, match="name it with --root"):

@@ -36,13 +36,17 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a row: a ``picture`` id, or the ``error`` that a person reads."""
+    """What became of a row: a ``picture`` id, or the ``error`` that a person reads.
+
+    ``is_other``: the picture that it had is another one now, which cannot be shown.
+    """
 
     key: tuple
     source: str | None
     fingerprint: str | None
     picture: int | None
     error: str | None = None
+    is_other: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,13 +162,17 @@ class RowsWriter(SeenRows):
     def record(self, outcomes: list[Outcome], pictures: list[Picture]) -> None:
         """Write what became of some rows.
 
-        A row that fails keeps the picture it had, unless it names another one now.
+        A row that fails keeps the picture it had, unless that is another one now.
         """
         self.conn.executemany(
             "insert into image_search_pictures (id, sha256, width, height, thumbnail) "
             "values (?, ?, ?, ?, ?) on conflict (id) do update set "
             "thumbnail = coalesce(excluded.thumbnail, thumbnail)",
             [(p.id, p.sha256, p.width, p.height, p.thumbnail) for p in pictures],
+        )
+        self.conn.executemany(
+            f"update {self._rows} set image_search_picture = null where {self._match_key}",
+            [o.key for o in outcomes if o.is_other],
         )
         marks = ", ".join("?" for _ in range(len(self._keys) + 4))
         self.conn.executemany(

@@ -206,7 +206,8 @@ class _Embedding:
     def _take(self, read: Read) -> None:
         """Sort one row: known already, waiting for the network, or failed."""
         row = read.row
-        outcome = Outcome(row.key, row.value, read.fingerprint, read.picture, read.error)
+        known = read.fingerprint, read.picture, read.error, read.is_other
+        outcome = Outcome(row.key, row.value, *known)
         if read.error is not None:
             self.summary.failed += 1
             self._outcomes.append(outcome)

@@ -29,7 +29,8 @@ class Read:
     """A row's picture as it was read: an ``error``, or a picture id.
 
     ``prepared`` is None where its vector is known already, or where another row of the
-    same run has decoded it.
+    same run has decoded it. Of an error, ``is_other`` is whether the picture of before has
+    certainly been replaced: what a URL gives may be another the next time.
     """
 
     row: Candidate
@@ -38,6 +39,7 @@ class Read:
     sha256: str | None = None
     prepared: pictures.Prepared | None = None
     error: str | None = None
+    is_other: bool = False
 
 
 class Reader:
@@ -88,7 +90,7 @@ class Reader:
         return [self._read(row) for row in rows]
 
     def _read(self, row: Candidate) -> Read:
-        fingerprint = None
+        fingerprint = id = None
         try:
             if row.value is None:
                 data = self._blob(row)
@@ -106,7 +108,8 @@ class Reader:
             prepared = self._decoders.prepare(data, self._geometry, thumbnail=self._thumbnails)
             return Read(row, fingerprint, id, digest, prepared)
         except (SourceError, PictureError) as error:
-            return Read(row, fingerprint, error=str(error))
+            is_other = id not in (None, row.picture) and not (row.value and is_url(row.value))
+            return Read(row, fingerprint, error=str(error), is_other=is_other)
 
 
 def _by_few(rows: Iterable[Candidate]) -> Iterator[list[Candidate]]:
