@@ -239,8 +239,10 @@ def index(database, table, kind):
         datasette image-search index shop.db products --index exact
     """
     from ..collection import rebuild_index
+    from .progress import Bar
 
-    used, count = rebuild_index(database, table, kind)
+    with Bar("Indexing") as bar:
+        used, count = rebuild_index(database, table, kind, progress=bar)
     click.echo(f"{count:,} vectors, index {used}.")
 
 

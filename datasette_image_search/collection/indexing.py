@@ -8,10 +8,13 @@ from .. import catalog
 from ..catalog import Rows
 from ..vector_index import SidecarWriter, choose
 from .choosing import changed_meanwhile, is_there, own_sidecar
+from .progress import Progress
 from .search import identity_of
 
 
-def rebuild_index(database: Path, name: str, kind: str) -> tuple[str, int]:
+def rebuild_index(
+    database: Path, name: str, kind: str, *, progress: Progress = Progress()
+) -> tuple[str, int]:
     """Write the sidecar of a collection anew as ``kind``; (the kind used, vectors)."""
     choose(kind, 0)
     conn = catalog.connect(database, write=True)
@@ -24,6 +27,8 @@ def rebuild_index(database: Path, name: str, kind: str) -> tuple[str, int]:
                     raise changed_meanwhile(record.name)
                 if not Rows(conn, record).is_empty():
                     index.require_files()  # an empty one would hide that they are lost
+                chosen = choose(kind, len(index), record.dimensions)
+                progress.tell(f"{len(index):,} vectors as {chosen}.")
                 index.save(learn=True)
                 used, count = index.kind, len(index)
             with catalog.transaction(conn):
