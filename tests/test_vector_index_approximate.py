@@ -427,21 +427,25 @@ def test_every_finite_half_is_widened_exactly(scale):
     assert np.array_equal(np.signbit(wide), np.signbit(halves))
 
 
-def test_few_queries_are_searched_for_by_one_thread(path):
+@pytest.mark.parametrize(
+    ("kind", "name", "few"),
+    [("ivf", "_ivf", engine.FEW_QUERIES), ("exact", "_index", engine.FEW_QUERIES_EXACT)],
+)
+def test_few_queries_are_searched_for_by_one_thread(path, kind, name, few):
     """Several took no less time, twice the processor, and much longer beside another process."""
-    index = written(path).refresh().base.index
-    ivf, threads = index.ivf, []
+    index = written(path, kind=kind).refresh().base.index
+    watched, threads = getattr(index, name), []
 
     class Watched:
         def search(self, queries, *more, **named):
             threads.append(faiss.omp_get_max_threads())
-            return ivf.search(queries, *more, **named)
+            return watched.search(queries, *more, **named)
 
-    index._ivf = Watched()
+    setattr(index, name, Watched())
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(3)
     try:
-        for count in (1, engine.FEW_QUERIES, engine.FEW_QUERIES + 1):
+        for count in (1, few, few + 1):
             queries = index.project(clustered(count, 3)).astype(np.float32)
             assert (index.search(queries, K, COUNT) >= 0).all()
         assert threads == [1, 1, 3] and faiss.omp_get_max_threads() == 3

@@ -33,9 +33,10 @@ if faiss.cvar.distance_compute_blas_threshold > BLAS_FLOATS:
     faiss.cvar.distance_compute_blas_threshold = BLAS_FLOATS
 
 
-# So many are searched for by one thread: by several no sooner, as these wait awake for more to do,
-# and much later where another process wants the processor.
+# So many are searched for by one thread, in groups and among all vectors: by several no sooner, as
+# these wait awake for more to do, and much later where another process wants the processor.
 FEW_QUERIES = 64
+FEW_QUERIES_EXACT = 8
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,8 @@ class Exact:
 
     def search(self, queries, wanted: int, there: int, chosen: faiss.IDSelector | None = None):
         parameters = faiss.SearchParameters(sel=chosen) if chosen is not None else None
-        return self._index.search(queries, min(wanted, there), params=parameters)[1]
+        with _one_thread(len(queries) <= FEW_QUERIES_EXACT):
+            return self._index.search(queries, min(wanted, there), params=parameters)[1]
 
 
 class Clustered:
@@ -165,7 +167,7 @@ class Clustered:
             parameters = faiss.SearchParametersIVF(nprobe=min(self._centres, int(probes)))
             if chosen is not None:
                 parameters.sel = chosen
-            with _threads_for(queries):
+            with _one_thread(len(queries) <= FEW_QUERIES):
                 positions = self._ivf.search(queries, wanted, params=parameters)[1]
             if probes >= self._centres or not (positions < 0).any():
                 return positions
@@ -173,8 +175,8 @@ class Clustered:
 
 
 @contextmanager
-def _threads_for(queries: np.ndarray):
-    if len(queries) > FEW_QUERIES:
+def _one_thread(alone: bool):
+    if not alone:
         yield
         return
     before = faiss.omp_get_max_threads()
