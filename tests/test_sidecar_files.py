@@ -332,3 +332,10 @@ def test_who_holds_a_lock_is_written_past_the_byte_that_is_locked(path):
         assert lock.read_bytes().startswith(b"\0%d\n" % os.getpid())
         with pytest.raises(Busy, match=f"process {os.getpid()}: wait"):
             hold(path)
+
+
+def test_a_lock_that_cannot_be_made_is_said(path):
+    """As in a folder that may not be written."""
+    path.with_name(f"{path.name}-lock").mkdir()
+    with pytest.raises(SidecarError, match=r"\.faiss-lock cannot be written: is a directory"):
+        SidecarWriter(path, identity())

@@ -23,7 +23,7 @@ def writers(folder: Path, size: float) -> list[Figure]:
 
 
 def _two_at_once(folder: Path) -> list[Figure]:
-    database = make(folder, 400)
+    database = make(folder, 1600)  # so many that the second begins before the first has ended
     first = Embedding(database, model="mini", column="picture", batch_size=4)
     first.wait_for_start()
     second = subprocess.run(embed_command(database), capture_output=True, text=True, cwd=HOME)
@@ -37,7 +37,7 @@ def _two_at_once(folder: Path) -> list[Figure]:
             len(said) == 1 and f"process {first.pid}:" in said[0],
         ),
         exactly("the first: exit code", code, 0),
-        exactly("and its vectors", len(Truth(database).vectors), 384),
+        exactly("and its vectors", len(Truth(database).vectors), 1536),
     ]
 
 
