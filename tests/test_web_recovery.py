@@ -121,6 +121,32 @@ async def test_a_kill_that_another_process_undoes_first_does_not_show(shop_copy,
     assert kills
 
 
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_kill_that_another_process_is_undoing_does_not_show(shop_copy, monkeypatch, path):
+    """It has the lock, and has not put anything back yet."""
+    ds = Datasette([str(shop_copy / "shop.db")])
+    await get(ds, "/shop/products")
+    undo_all, state, looks = recovery._undo_all, recovery._FirstTry._state, []
+
+    async def once(datasette):
+        looks.append(path)
+        if len(looks) == 1:
+            await undo_all(datasette)
+            kill_in_mid_commit(shop_copy / "shop.db")
+        return True
+
+    def and_then_it_is_undone(self):
+        found = state(self)
+        if len(looks) == 2:
+            catalog.roll_back(shop_copy / "shop.db")
+        return found
+
+    monkeypatch.setattr(recovery, "_undo_all", once)
+    monkeypatch.setattr(recovery._FirstTry, "_state", and_then_it_is_undone)
+    assert (await get(ds, path)).status_code == 200
+    assert len(looks) == (1 if path == "/-/image-search" else 2)  # it says so, and goes on
+
+
 @pytest.mark.parametrize("path", [path for path in PATHS if "similar" in path])
 async def test_a_collection_that_is_replaced_while_a_request_is_answered(
     shop_copy, monkeypatch, path

@@ -16,6 +16,7 @@ from .collections import (
 )
 from .connection import (
     connect,
+    has_journal,
     is_interrupted,
     plainly,
     prepare,
@@ -57,6 +58,7 @@ __all__ = [
     "folder_of",
     "forget_fingerprints",
     "free_sidecar_name",
+    "has_journal",
     "insert",
     "is_interrupted",
     "plainly",

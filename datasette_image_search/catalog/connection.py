@@ -70,13 +70,9 @@ def is_interrupted(path: Path | str) -> bool:
     What such a transaction overwrote is in the file ``…-journal``, and SQLite puts it
     back before anything is read, where it may write. Quick where there is no such file.
     """
-    path = Path(path).resolve()
-    try:
-        with open(f"{path}-journal", "rb") as journal:
-            if journal.read(1) in (b"", b"\0"):
-                return False  # emptied: what a finished transaction may leave
-    except OSError:
+    if not has_journal(path):
         return False
+    path = Path(path).resolve()
     try:
         # Without patience: where the file is locked, a writer lives.
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=0)) as conn:
@@ -86,6 +82,15 @@ def is_interrupted(path: Path | str) -> bool:
     except sqlite3.Error:
         pass
     return False
+
+
+def has_journal(path: Path | str) -> bool:
+    """Is a transaction being written, or has been when its writer was killed?"""
+    try:
+        with open(f"{Path(path).resolve()}-journal", "rb") as journal:
+            return journal.read(1) not in (b"", b"\0")  # emptied: a finished one may leave that
+    except OSError:
+        return False
 
 
 def roll_back(path: Path | str) -> None:

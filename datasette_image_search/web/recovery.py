@@ -82,9 +82,13 @@ class _FirstTry:
             await self._send(message)
 
     async def is_worth_another(self) -> bool:
-        """Has a database changed meanwhile, be it that a killed writer's work was undone?"""
+        """Has a database changed meanwhile, be it that a killed writer's work was undone?
+
+        Or is it about to, as another process is undoing it? Whoever reads now waits for that.
+        """
+        is_written = any(map(_is_written, self._datasette.databases.values()))
         await _undo_all(self._datasette)
-        return self._state() != self._before
+        return self._state() != self._before or is_written
 
     def _state(self) -> list:
         return [files.state(db.path) for db in self._datasette.databases.values() if db.is_mutable]
@@ -105,6 +109,12 @@ async def _undo_all(datasette) -> bool:
 
 def _has_journal(db) -> bool:
     return bool(db.path) and db.is_mutable and os.path.exists(f"{_real(str(db.path))}-journal")
+
+
+def _is_written(db) -> bool:
+    from .. import catalog
+
+    return _has_journal(db) and catalog.has_journal(db.path)
 
 
 _real = lru_cache(os.path.realpath)  # the journal is beside the file, not beside a link to it
