@@ -308,7 +308,8 @@ def test_however_few_there_are(path, count):
 
 
 def test_auto_is_exact_while_that_is_quick():
-    assert choose("auto", 20_000) == "exact"
+    assert choose("auto", 5_000) == "exact"
+    assert choose("auto", 10_000) == "ivf"
     assert choose("auto", 100_000) == "ivf"
     assert choose("auto", 100_000, 64) == "exact"
     assert choose("exact", 10**9) == "exact"

@@ -22,8 +22,8 @@ import numpy as np
 
 from ..errors import UsageError
 
-# ``auto`` is exact up to so many floats: about 10 ms a query on two cores.
-QUICK_FLOATS = 20_000 * 2048
+# ``auto`` is exact up to so many floats: 2 to 3 ms a query, of which SQL may ask a thousand.
+QUICK_FLOATS = 5_000 * 2048
 
 
 # FAISS compares several queries by a product of matrices once they are so many floats. Of 2048-wide
