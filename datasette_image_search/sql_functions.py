@@ -39,12 +39,19 @@ def register(conn: sqlite3.Connection, remembered: Remembered | None = None) -> 
         ahead = ReadAhead.kept(this.connection, _name(table))
         if id is None:
             return "[]"
-        return _json(ahead.collection, ahead.similar_to_row(id, *_k(k)))
+        try:
+            return _json(ahead.collection, ahead.similar_to_row(id, *_k(k)))
+        except NotFound:
+            if id != "":
+                raise
+            return "[]"  # a canned query's form that nobody has filled in yet
 
     def similar_to_upload(table, token, k=None):
         collection = _open(this.connection, table)
         if remembered is None:
             raise NotFound("uploaded pictures are known to the server that took them alone.")
+        if token is None or token == "":
+            return "[]"
         vector = remembered(collection.record, token)
         return _json(collection, collection.similar_to_vector(vector, *_k(k)))
 
@@ -52,7 +59,12 @@ def register(conn: sqlite3.Connection, remembered: Remembered | None = None) -> 
         collection = _open(this.connection, table)
         if one is None or other is None:
             return None
-        return collection.similarity(collection.key_of(one), collection.key_of(other))
+        try:
+            return collection.similarity(collection.key_of(one), collection.key_of(other))
+        except NotFound:
+            if "" not in (one, other):
+                raise
+            return None
 
     for function, counts in (
         (similar_images, (2, 3)),
@@ -94,7 +106,7 @@ def _name(table) -> str:
 
 
 def _k(k) -> tuple:
-    return () if k is None else (k,)
+    return () if k is None or k == "" else (k,)
 
 
 def _json(collection, matches) -> str:

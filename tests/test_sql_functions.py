@@ -309,6 +309,19 @@ def test_whatever_the_owner_makes_of_text(shop):
     assert conn.text_factory is bytes and found[1] == expected[0][0].encode()
 
 
+def test_a_form_that_nobody_has_filled_in_finds_nothing(conn, shop_copy):
+    """A canned query is asked with '' for each of its parameters."""
+    for empty in ("''", "null"):
+        assert ask(conn, f"select similar_images('products', {empty})") == [("[]",)]
+        assert ask(conn, f"select similar_images('products', {empty}, {empty})") == [("[]",)]
+        assert ask(conn, f"select image_similarity('products', {empty}, 1)") == [(None,)]
+        (found,) = ask(conn, f"select similar_images('products', 1, {empty})")
+        assert len(json.loads(found[0])) == 10
+    server = sqlite3.connect(shop_copy / "shop.db")
+    sql_functions.register(server, lambda record, token: None)
+    assert ask(server, "select similar_to_upload('products', '', '')") == [("[]",)]
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_failure_that_is_ours_is_in_the_log(shop, conn, caplog, monkeypatch):
     def broken(*arguments):
