@@ -16,6 +16,7 @@ import pytest
 import sqlite_utils
 from conftest import draw, hrefs
 from datasette.app import Datasette
+from test_permissions import configured
 
 PAGE = "/shop/products/-/image-search"
 
@@ -609,8 +610,31 @@ async def test_hostile_filters_are_escaped(ds):
 
 async def test_blob_rows_in_json(odd):
     ds = Datasette([str(odd / "odd.db")])
-    data = (await ds.client.get("/odd/blobs/-/image-search.json?_similar=0")).json()
-    assert data["rows"][0]["photo"]["$base64"] is True
+    page = "/odd/blobs/-/image-search.json?_similar=0"
+    row = (await ds.client.get(page)).json()["rows"][0]
+    # Twenty photos of ten megabytes each would be in the answer.
+    picture = await ds.client.get(urlsplit(row["photo"])._replace(scheme="", netloc="").geturl())
+    assert picture.status_code == 200
+    with sqlite3.connect(odd / "odd.db") as conn:
+        query = "select photo from blobs where id = ?"
+        assert conn.execute(query, (row["id"],)).fetchone() == (picture.content,)
+        conn.execute("alter table blobs add column other blob default x'00ff'")
+    row = (await ds.client.get(page)).json()["rows"][0]
+    assert row["other"] == {"$base64": True, "encoded": "AP8="}
+
+
+async def test_json_that_was_asked_nothing_says_so(ds):
+    for query in ("", "?similar=1", "?category=disc"):
+        data = (await ds.client.get(f"{PAGE}.json{query}")).json()
+        assert data["rows"] == [] and data["query"] is None
+        assert data["why_none"] == "Nothing was asked: give _similar=ROW, or send a picture."
+
+
+async def test_a_table_that_datasette_does_not_list_is_not_listed(shop_copy):
+    config = {"databases": {"shop": {"tables": {"products": {"hidden": True}}}}}
+    ds = configured(shop_copy, config)
+    assert (await ds.client.get("/-/image-search.json")).json()["collections"] == []
+    assert (await ds.client.get(f"{PAGE}.json?_similar=1")).json()["rows"]
 
 
 async def test_two_collections_of_a_table(odd):

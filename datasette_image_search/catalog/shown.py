@@ -35,9 +35,9 @@ def read(
 ) -> Iterator[tuple]:  # fmt: skip
     """(key, values, picture id, is there a thumbnail) of the rows of ``keys`` that are there.
 
-    In that order, by as few queries as can be. Whole rows; or their ``columns`` alone, of
-    those that there are, and None for a BLOB: to call a row by its name no pictures need
-    to be read.
+    In that order, by as few queries as can be. Whole rows, but an empty BLOB for one that is
+    the picture; or their ``columns`` alone, of those that there are, and None for a BLOB: to
+    show rows, or call them by a name, no pictures need to be read.
     """
     select = _select(conn, collection, columns)
     at_once = max(1, _MOST_VARIABLES // (1 + len(collection.key_columns)))
@@ -55,17 +55,24 @@ def read(
 def _select(
     conn: sqlite3.Connection, collection: CollectionRecord, columns: list[str] | None
 ) -> str:
-    if columns is None:
-        rowid = "image_search_row.rowid, " if collection.key_columns == ("rowid",) else ""
-        return f", {rowid}image_search_row.*"
     table = f"main.{quote(collection.table_name)}"
-    there = conn.execute(f"select * from {table} limit 0").description
-    names = [quote(column[0]) for column in there if column[0] in columns]
-    own = {name: f"image_search_row.{name}" for name in names}
-    return "".join(
-        f", case typeof({of}) when 'blob' then null else {of} end as {name}"
-        for name, of in own.items()
-    )
+    there = [name for name, *_ in conn.execute(f"select * from {table} limit 0").description]
+    if columns is None:
+        picture = [collection.column_name]
+        own = [
+            _without_blob(n, "x''") if n in picture else f"image_search_row.{quote(n)}"
+            for n in there
+        ]
+        if collection.key_columns == ("rowid",):
+            own.insert(0, "image_search_row.rowid")
+    else:
+        own = [_without_blob(name, "null") for name in there if name in columns]
+    return "".join(f", {column}" for column in own)
+
+
+def _without_blob(name: str, instead: str) -> str:
+    own = f"image_search_row.{quote(name)}"
+    return f"case typeof({own}) when 'blob' then {instead} else {own} end as {quote(name)}"
 
 
 def _query(collection: CollectionRecord, count: int, select: str) -> str:

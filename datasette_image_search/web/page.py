@@ -51,6 +51,9 @@ async def find(place: Place, question: Question, whole_rows: bool = False) -> Fo
 
 def as_json(place: Place, question: Question, found: Found) -> dict:
     """The matches with their whole rows, as the design promises them."""
+    why_none = found.answer.why_none
+    if not question.is_asked and not why_none:
+        why_none = "nothing was asked: give _similar=ROW, or send a picture."
     return {
         "ok": True,
         "database": place.database,
@@ -62,12 +65,15 @@ def as_json(place: Place, question: Question, found: Found) -> dict:
         "next": None,
         "next_url": None,
         "truncated": found.answer.truncated and question.is_asked,
-        "why_none": found.answer.why_none and sentence(found.answer.why_none),
+        "why_none": sentence(why_none) if why_none else None,
     }
 
 
 def _json_row(place: Place, row: search.Row) -> dict:
-    thumbnail = place.thumbnail(row)
+    values, thumbnail = dict(row.values), place.thumbnail(row)
+    picture = place.record.column_name
+    if isinstance(values.get(picture), bytes):  # as in Datasette's CSV, and as large as it likes
+        values[picture] = place.blob(row)
     ours = {
         "_rank": row.match.rank,
         "_score": row.match.score,
@@ -75,8 +81,8 @@ def _json_row(place: Place, row: search.Row) -> dict:
         "_thumbnail": thumbnail and place.origin + thumbnail,
     }
     return {
-        **dict(zip(row.values, remove_infinites(row.values.values()))),  # no JSON has them
-        **dict(zip(free_names(ours, row.values), ours.values())),
+        **dict(zip(values, remove_infinites(values.values()))),  # no JSON has them
+        **dict(zip(free_names(ours, values), ours.values())),
     }
 
 

@@ -49,6 +49,13 @@ class Place:
             return None
         return links.thumbnail_of(self.table_url, row.key, row.picture, self.collection_name)
 
+    def blob(self, row: search.Row) -> str | None:
+        """Where Datasette gives the picture itself, of a row that has it in its column."""
+        if not links.has_address(row.key):
+            return None
+        path, column = links.row_path(row.key), self.record.column_name
+        return self.origin + self.datasette.urls.row_blob(self.database, self.table, path, column)
+
     @cached_property
     def table_url(self) -> str:
         return str(self.datasette.urls.table(self.database, self.table))

@@ -142,9 +142,9 @@ def _why_all_failed(db, record) -> str:
 def _plainly(error: Exception, limit_ms: int, conditions: Conditions):
     text = str(error)
     if text == "interrupted":
+        less = "try fewer or simpler filters" if conditions.where else "try again, or ask for fewer"
         return UsageError(
-            f"The search took longer than {limit_ms:,} ms, the most this server allows: "
-            "try fewer or simpler filters."
+            f"The search took longer than {limit_ms:,} ms, the most this server allows: {less}."
         )
     of_the_text = sqlite3.OperationalError, sqlite3.ProgrammingError, *_ERRORS_OF_310
     if conditions.where and isinstance(error, of_the_text):

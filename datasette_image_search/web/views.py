@@ -159,7 +159,7 @@ async def _take_upload(place: Place) -> str:
 
 
 async def overview(request, datasette):
-    """Every collection whose table the actor may see."""
+    """Every collection whose table the actor may see, and Datasette lists."""
     if request.method == "OPTIONS":
         return methods.asked(datasette, methods.READ)
     if request.method not in ("GET", "HEAD"):
@@ -172,8 +172,10 @@ async def overview(request, datasette):
             if await versions.can_view_database(datasette, request.actor, db.name):
                 problems.append(page.sentence(error))
             continue
+        hidden = await db.hidden_table_names() if records else []
         for record in records:
-            if await permissions.can_see(datasette, request.actor, db, record):
+            is_listed = record.table_name not in hidden
+            if is_listed and await permissions.can_see(datasette, request.actor, db, record):
                 found.append((db, record))
     if not found and not await versions.can_view_instance(datasette, request.actor):
         if _wants_json(request):
