@@ -305,6 +305,21 @@ def test_a_network_of_another_shape_is_not_taken_for_one_trained_further(torch_h
             model.load(model.find_weights(str(mine)), "cpu")
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(torch_home, tmp_path, number):
+    """A ReLU after them may make zeros of them, which look like any picture's vector."""
+    import torch
+
+    state = torch.load(seeded_weights("resnet18", torch_home), weights_only=True)
+    state["layer4.1.conv2.weight"][0, 0, 0, 0] = number
+    compiled = {f"_orig_mod.{name}": value for name, value in state.items()}
+    torch.save({"model_state_dict": compiled}, tmp_path / "mine.pt")
+    model = models.get("resnet18")
+    said = r"mine\.pt are damaged: layer4\.1\.conv2\.weight has numbers that are not finite\."
+    with pytest.raises(ModelError, match=said):
+        model.load(model.find_weights(str(tmp_path / "mine.pt")), "cpu")
+
+
 def test_a_file_without_named_tensors_is_no_state_dict(tmp_path):
     import torch
 

@@ -32,7 +32,8 @@ _OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator", "ALLOC_FAILED")
 def read_state_dict(path: Path) -> dict:
     """A state dict from a file, as float32; only tensors are read, no code is run.
 
-    Accepts the usual wrappers: ``{"state_dict": …}``, names beginning ``module.``.
+    Accepts the usual wrappers: ``{"state_dict": …}``, names beginning ``module.``. Numbers that
+    are not finite are refused: a network that ends in a ReLU may hide them.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -43,18 +44,25 @@ def read_state_dict(path: Path) -> dict:
         if isinstance(error, OSError) and error.strerror:
             hint = error.strerror.lower()
         raise ModelError(f"{path} does not hold weights that can be read: {hint}.") from error
-    for wrapper in ("state_dict", "model"):
+    for wrapper in ("state_dict", "model_state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
     if not isinstance(state, dict):
         raise ModelError(f"{path} holds a {type(state).__name__}, not a state dict.")
     tensors = {
-        name.removeprefix("module."): value.float() if value.is_floating_point() else value
+        name.removeprefix("_orig_mod.").removeprefix("module."): value.float()
+        if value.is_floating_point()
+        else value
         for name, value in state.items()
         if isinstance(name, str) and isinstance(value, torch.Tensor)
     }
     if not tensors:
         raise ModelError(f"{path} holds a dict without tensors that have names, not a state dict.")
+    for name, value in tensors.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise ModelError(
+                f"the weights {path} are damaged: {name} has numbers that are not finite."
+            )
     return tensors
 
 
