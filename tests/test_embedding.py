@@ -1200,6 +1200,51 @@ def test_load_does_not_take_a_folder_that_goes_while_it_is_read_for_deletions(
     assert sqlite_utils.Database(database)["photos"].count == 24
 
 
+def test_load_of_another_folder_deletes_nothing_unasked(shop_copy, tmp_path):
+    """Nor most of a small table, with what the user has written beside each picture."""
+    database, folder = tmp_path / "photos.db", shop_copy / "pictures"
+    load(database, "photos", folder)
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    (other / "red-box.png").unlink()
+    with pytest.raises(UsageError, match="1 of the 24 pictures .* --prune"):
+        load(database, "photos", other)
+    assert str(catalog.folder_of(catalog.connect(database), "photos")) == str(folder)
+    assert load(database, "photos", other, prune=True).removed == 1
+    for file in sorted(other.iterdir())[4:]:
+        file.unlink()
+    assert load(database, "photos", other, prune=True).removed == 19
+    for file in sorted(other.iterdir())[1:]:
+        file.unlink()
+    with pytest.raises(UsageError, match="3 of the 4 pictures .* --prune"):
+        load(database, "photos", other)
+
+
+def test_load_passes_hidden_folders_over(shop_copy, tmp_path):
+    shutil.copytree(shop_copy / "pictures", shop_copy / "pictures/.Trash/files")
+    assert load(tmp_path / "photos.db", "photos", shop_copy / "pictures").added == 24
+
+
+@pytest.mark.parametrize("columns", ["path", "path unique, id integer primary key"])
+def test_load_refuses_a_table_that_is_not_its_own(shop_copy, columns):
+    database = shop_copy / "shop.db"
+    with closing(sqlite3.connect(database)) as conn:
+        conn.execute(f"create table things ({columns}, format, width, height, bytes, modified)")
+    with pytest.raises(UsageError, match="was not made by load"):
+        load(database, "things", shop_copy / "pictures")
+    assert catalog.folder_of(catalog.connect(database), "things") is None
+
+
+def test_a_tables_first_collection_is_meant_by_its_name(shop_copy, torch_home):
+    database = shop_copy / "shop.db"
+    collection.forget(database, "products")
+    embed(database, "products", EmbedOptions(model="resnet18", collection="second"))
+    embed(database, "products", EmbedOptions(model="mini", collection="another"))
+    assert catalog.require(catalog.connect(database), "products").name == "second"
+    with pytest.raises(UsageError, match="the collection must have a name"):
+        embed(database, "products", EmbedOptions(collection=" "))
+
+
 def test_load_leaves_foreign_tables_alone(shop_copy):
     with pytest.raises(UsageError, match="was not made by load"):
         load(shop_copy / "shop.db", "products", shop_copy / "pictures")

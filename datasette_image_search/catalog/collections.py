@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 
 from ..errors import CatalogError, NotFound
@@ -162,11 +163,11 @@ def collections(conn: sqlite3.Connection) -> list[CollectionRecord]:
 
 
 def find(conn: sqlite3.Connection, name: str) -> CollectionRecord | None:
-    """The collection of that name, in any case of letters; or the only one of a table.
+    """The collection of that name, in any case of letters; or the first one of a table.
 
     A table's first collection bears its name, so the first rule nearly always decides.
     """
-    every = collections(conn)
+    every = sorted(collections(conn), key=attrgetter("id"))
     for test in (
         lambda c: c.name == name,
         lambda c: c.is_called(name),

@@ -64,7 +64,11 @@ def _capitalised(sentence: str) -> str:
 @click.argument("database", type=DATABASE)
 @click.argument("table")
 @click.argument("folder", type=FOLDER)
-@click.option("--prune", is_flag=True, help="Drop rows even where most pictures are gone")
+@click.option(
+    "--prune",
+    is_flag=True,
+    help="Drop rows even where most pictures are gone, or the folder is another",
+)
 def load(database, table, folder, prune):
     """Make a table of the pictures in a folder, or bring it up to date.
 

@@ -52,6 +52,8 @@ class Chosen:
 
 def collection_for(conn, database: Path, name: str, options: EmbedOptions, extra) -> Chosen:
     """The collection to embed into, made if need be."""
+    if options.collection is not None and not options.collection.strip():
+        raise UsageError("the collection must have a name.")
     if options.root is not None and not options.root.is_dir():
         # It would be remembered, and the next embed would look there too.
         raise folder_missing(options.root)

@@ -31,7 +31,7 @@ _UNREADABLE = {
 # fmt: on
 _LISTED = EXTENSIONS | _UNREADABLE.keys()
 # More than this share of a table gone at once looks like a disk that is not there.
-_SUSPICIOUS_SHARE, _SUSPICIOUS_ROWS = 0.5, 10
+_SUSPICIOUS_SHARE, _SUSPICIOUS_ROWS = 0.5, 2
 # Headers are read so many at a time, and then written: others may write in between.
 _BATCH = 500
 _MOST_REASONS = 5
@@ -78,9 +78,10 @@ def load(
     """Make or bring up to date the table of the pictures below ``folder``.
 
     Columns: path (relative to the folder, the key), format, width, height, bytes,
-    modified (UTC). Files that cannot be read as pictures are skipped. Where more than half of a
-    table's pictures are gone, ``prune`` must say that this is meant. Interrupted, the
-    next call goes on from the last batch.
+    modified (UTC). Files that cannot be read as pictures are skipped, and so are hidden ones and
+    hidden folders. Where more than half of a table's pictures are gone, or some of a table that
+    was not loaded from this folder, ``prune`` must say that this is meant. Interrupted, the next
+    call goes on from the last batch.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -120,7 +121,7 @@ def _walk(folder: Path, summary: LoadSummary) -> Iterator[tuple[str, os.stat_res
         raise NotFound(f"{error.filename} cannot be read: {error.strerror}.")
 
     for place, folders, names in os.walk(folder, onerror=fail):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(place, name)
             ending = path.suffix.lower()
@@ -146,7 +147,9 @@ def _bring_up_to_date(
             raise _nothing_in(folder)
         gone = [path for path in known if path not in files]
         many = len(gone) > max(_SUSPICIOUS_ROWS, _SUSPICIOUS_SHARE * len(known))
-        if not prune and (many or (gone and len(gone) == len(known))):
+        before = catalog.folder_of(conn, table)
+        elsewhere = before is None or before.resolve() != folder.resolve()
+        if not prune and gone and (many or elsewhere or len(gone) == len(known)):
             raise UsageError(
                 f"{len(gone)} of the {len(known)} pictures of {table!r} are no longer in "
                 f"{folder}: if that is meant, run this again with --prune."
@@ -186,10 +189,10 @@ def _known(conn, table: str) -> tuple[str, dict[str, tuple]]:
         columns.update({"bytes": int, "modified": str})
         sqlite_utils.Database(conn).create_table(table, columns, pk="path")
         return table, {}
-    if not {"path", "bytes", "modified"} <= set(found.columns):
+    if not set(_COLUMNS) <= set(found.columns) or found.keys != ("path",):
         raise UsageError(
-            f"the table {found.name!r} was not made by load: it lacks the columns path, bytes "
-            "and modified. Choose another name."
+            f"the table {found.name!r} was not made by load: it lacks the columns "
+            f"{', '.join(_COLUMNS)}, or path is not its key. Choose another name."
         )
     name = catalog.quote(found.name)
     rows = conn.execute(f"select path, bytes, modified from {name}")

@@ -68,7 +68,7 @@ def _read(conn: sqlite3.Connection) -> list:
 async def of_table(db, table: str) -> list:
     """The table's collections, the one that is meant when none is named first."""
     mine = [r for r in await of_database(db) if r.is_of(table)]
-    return sorted(mine, key=lambda record: not record.is_called(table))
+    return sorted(mine, key=lambda record: (not record.is_called(table), record.id))
 
 
 async def known_of_table(db, table: str) -> list:
