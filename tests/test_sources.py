@@ -130,6 +130,37 @@ def test_a_share_of_a_network_is_not_read(root, value):
     assert ("lies outside" if os.name == "nt" else "is not in the folder") in said
 
 
+@pytest.mark.parametrize(
+    "value", [" inner/b.png", "inner/b.png\n", r"inner\b.png", "\tinner\\b.png ", "./inner/b.png"]
+)
+def test_a_path_may_be_spelled_as_others_do(root, value):
+    sources = Sources(root)
+    read = sources.fetch(value)
+    assert read.data == b"picture b" and sources.unchanged(value, read.fingerprint)
+    assert sources.fetch(value, read.fingerprint).data is None
+
+
+@POSIX
+def test_a_path_that_is_there_is_not_taken_for_another(root):
+    (root / " a.png").write_bytes(b"with a space")
+    (root / r"inner\b.png").write_bytes(b"with a backslash")
+    for name in (" a.png", r"inner\b.png"):
+        assert Sources(root).fetch(name).data == (root / name).read_bytes()
+
+
+def test_letters_are_written_in_two_ways(root):
+    for written, asked in (("\u00e4.png", "a\u0308.png"), ("o\u0308.png", "\u00f6.png")):
+        (root / written).write_bytes(written.encode())
+        assert Sources(root).fetch(asked).data == written.encode()
+
+
+@pytest.mark.parametrize("value", [r" ..\secret.png", " ../secret.png", r"inner\..\..\secret.png"])
+def test_nor_does_another_spelling_leave_the_root(root, value):
+    assert (root.parent / "secret.png").exists()
+    said = refusal(Sources(root), value)
+    assert "is not in the folder" in said or "lies outside" in said
+
+
 @pytest.mark.parametrize("value", ["", ".", "inner", "inner/", "inner/.."])
 def test_a_folder_is_no_picture(root, value):
     assert "is a folder, not a file" in refusal(Sources(root), value)

@@ -117,7 +117,7 @@ def _show_table(answer: Answer) -> None:
         (match.rank, f"{getattr(match, figure):.4f}", *map(_cell, (*match.key[:hidden], *row)))
         for match, row in zip(answer.matches, answer.rows, strict=True)
     ]
-    headers = ("rank", figure, *map(_cell, columns))
+    headers = (*free_names(("rank", figure), columns), *map(_cell, columns))
     click.echo(tabulate(shown, headers=headers, disable_numparse=True))
     said = f"Like {answer.question}, by {answer.model}, index {answer.index}."
     click.echo(visible(said), err=True)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
+from unicodedata import normalize
 
 from ..errors import SourceError
 from . import fetched
@@ -44,29 +48,34 @@ class Folder:
         becomes a link during a run may be missed here, where no byte of a file is read;
         :meth:`read` looks anew.
         """
-        try:
-            return _fingerprint(os.stat(self._resolve(value, self._remembered)))
-        except (OSError, SourceError):
-            return None
+        for spelled in chain((value,), _other_spellings(value)):
+            with suppress(OSError, SourceError):
+                return _fingerprint(os.stat(self._resolve(spelled, self._remembered)))
+        return None
 
     def read(self, value: str, known: str | None = None) -> Fetched:
         """The file's bytes, unless its fingerprint is still ``known``."""
         name = quoted(value)
         try:
-            path = self.path(value)
-            found = os.stat(path)
-            _refuse_others(found, name)  # before it is opened: some devices act on that
-            if _fingerprint(found) == known:
-                return Fetched(None, known)
-            with open(path, "rb", opener=self._open) as file:
-                return _read(file, name)
-        except FileNotFoundError:
-            raise SourceError(f"{name} is not in the folder {self.root}.") from None
+            with suppress(FileNotFoundError):
+                return self._read(self.path(value), name, known)
+            for spelled in _other_spellings(value):
+                with suppress(FileNotFoundError, SourceError):
+                    return self._read(self.path(spelled), name, known)
+            raise SourceError(f"{name} is not in the folder {self.root}.")
         except PermissionError:
             raise SourceError(f"{name} may not be read.") from None
         except OSError as error:
             reason = (error.strerror or "the system refuses").lower()
             raise SourceError(f"{name} cannot be read: {reason}.") from None
+
+    def _read(self, path: Path, name: str, known: str | None) -> Fetched:
+        found = os.stat(path)
+        _refuse_others(found, name)  # before it is opened: some devices act on that
+        if _fingerprint(found) == known:
+            return Fetched(None, known)
+        with open(path, "rb", opener=self._open) as file:
+            return _read(file, name)
 
     def _open(self, path: str, _: int) -> int:
         """Open a resolved path step by step from the root, following no link.
@@ -118,6 +127,15 @@ class Folder:
 
     def _outside(self, value: str) -> SourceError:
         return SourceError(f"{quoted(value)} lies outside the folder {self.root}.")
+
+
+def _other_spellings(value: str) -> Iterator[str]:
+    """A path as whoever wrote it may have meant it: spreadsheets leave spaces around it, Windows
+    has other slashes, and systems write an ä in two ways."""
+    stripped = value.strip()
+    meant = stripped, stripped.replace("\\", "/")
+    forms = (normalize(form, text) for text in meant for form in ("NFC", "NFD"))
+    yield from dict.fromkeys(text for text in (*meant, *forms) if text != value)
 
 
 def _read(file, name: str) -> Fetched:
