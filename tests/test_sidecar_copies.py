@@ -20,7 +20,7 @@ from datasette_image_search.collection import (
     rebuild_index,
     verify,
 )
-from datasette_image_search.collection.choosing import own_sidecar
+from datasette_image_search.collection.others import own_sidecar
 from datasette_image_search.collection.search import identity_of
 from datasette_image_search.errors import Busy, CatalogError
 from datasette_image_search.vector_index import Sidecar, SidecarWriter

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from .. import catalog, models, pictures
 from ..catalog import CollectionRecord, Rows, RowsWriter, Table
-from ..errors import Busy, NotFound, UsageError
+from ..errors import NotFound, UsageError
 from ..sources import is_path
-from ..vector_index import METRICS, choose, copying, discarding
+from ..vector_index import METRICS, choose, discarding
+from .others import changed_meanwhile, is_shared, is_there, own_sidecar
 from .query_pictures import weights_argument
 
 _COLUMN_NAMES = ("picture", "image", "photo", "path", "file", "filename", "img", "url", "image_url")
@@ -145,19 +146,6 @@ def folder_missing(root: Path) -> NotFound:
     return NotFound(f"the pictures' folder {root} is not there: name it with --root.")
 
 
-def changed_meanwhile(name: str) -> Busy:
-    return Busy(f"another program has just changed the collection {name!r}: run this again.")
-
-
-def is_there(conn, record: CollectionRecord) -> bool:
-    """Is it still the collection that was chosen? Nobody had its sidecar's lock until now.
-
-    Its number alone does not say so: when it has gone, another one is given that.
-    """
-    every = catalog.collections(conn)
-    return any(replace(known, finished=record.finished) == record for known in every)
-
-
 def settle(conn, chosen: Chosen) -> None:
     """Write down how the collection is to be from now on. To be called with its sidecar's lock:
     an embed that another one keeps out changes nothing."""
@@ -221,30 +209,6 @@ def refuse_name_of_a_table(conn, name: str, table: Table, *, is_new: bool = Fals
         f"there is a table {name!r} now, and a collection of {table.name!r} of the same name: "
         f"embed {table.name!r} with another --collection, and forget {name!r}."
     )
-
-
-def own_sidecar(conn, database: Path, record: CollectionRecord) -> CollectionRecord:
-    """A copied database names the original's sidecar; writing, it takes a copy of that too."""
-    if not is_shared(database, record):
-        return record
-    name = catalog.free_sidecar_name(conn, database, record.name)
-    shared = record.sidecar_path(conn)
-    with copying(shared, shared.with_name(name)) as copy:
-        # Until now another embed may have had the lock, and the name.
-        now = next((one for one in catalog.collections(conn) if one.id == record.id), None)
-        if now is None or catalog.free_sidecar_name(conn, database, record.name) != name:
-            raise changed_meanwhile(record.name)
-        if now.sidecar != record.sidecar:
-            return now
-        copy()
-        with catalog.transaction(conn):
-            catalog.update(conn, record.id, sidecar=name)
-    return replace(now, sidecar=name)
-
-
-def is_shared(database: Path, record: CollectionRecord) -> bool:
-    """Does another database of the folder name the same sidecar, as a copied one's original?"""
-    return record.sidecar in catalog.sidecars_of_others(database)
 
 
 def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, extra):

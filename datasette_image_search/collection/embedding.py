@@ -23,9 +23,9 @@ from .choosing import (
     collection_for,
     files_folder,
     folder_missing,
-    is_there,
     settle,
 )
+from .others import is_there
 from .progress import Progress
 from .reading import Read, Reader
 from .search import identity_of

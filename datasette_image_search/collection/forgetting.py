@@ -9,7 +9,7 @@ from .. import catalog
 from ..catalog import CollectionRecord
 from ..errors import CatalogError, NotFound
 from ..vector_index import discarding
-from .choosing import changed_meanwhile, is_shared, is_there
+from .others import changed_meanwhile, is_shared, is_there
 
 
 def forget(database: Path, name: str) -> str:

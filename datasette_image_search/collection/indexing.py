@@ -7,7 +7,7 @@ from pathlib import Path
 from .. import catalog
 from ..catalog import Rows
 from ..vector_index import SidecarWriter, choose
-from .choosing import changed_meanwhile, is_there, own_sidecar
+from .others import changed_meanwhile, is_there, own_sidecar
 from .progress import Progress
 from .search import identity_of
 

@@ -12,7 +12,8 @@ from ..catalog import CollectionRecord, Rows
 from ..errors import ImageSearchError, SidecarMissing
 from ..vector_index import Sidecar, mend, problems
 from ..wording import command_line
-from .choosing import is_shared, own_sidecar, refuse_name_of_a_table
+from .choosing import refuse_name_of_a_table
+from .others import is_shared, own_sidecar
 from .search import Collection, identity_of
 
 
