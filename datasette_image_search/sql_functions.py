@@ -18,7 +18,7 @@ from collections.abc import Callable
 from functools import cache, wraps
 
 from .errors import ImageSearchError, NotFound, UsageError
-from .wording import shortened
+from .wording import decoded, shortened
 
 log = logging.getLogger("datasette_image_search")
 
@@ -133,7 +133,7 @@ def _guarded(this: _Unheld, function):
         # What the connection's owner makes of rows and of text is not for ours.
         conn = this.connection
         owners = conn.row_factory, conn.text_factory
-        conn.row_factory, conn.text_factory = None, _text
+        conn.row_factory, conn.text_factory = None, decoded
         try:
             return function(*arguments)
         except ImageSearchError as error:
@@ -151,8 +151,3 @@ def _guarded(this: _Unheld, function):
             conn.row_factory, conn.text_factory = owners
 
     return guarded
-
-
-def _text(raw: bytes) -> str:
-    """As Datasette: text that is no UTF-8 is shown as far as it is."""
-    return raw.decode(errors="replace")

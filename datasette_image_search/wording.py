@@ -22,6 +22,11 @@ def visible(text: str) -> str:
     return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def decoded(raw: bytes) -> str:
+    """Text from a database, as Datasette has it: what is no UTF-8 is shown as far as it is."""
+    return raw.decode(errors="replace")
+
+
 def command_line(*words: object) -> str:
     """A command of ours in quotation marks that are none of a shell's, to be pasted as it is."""
     line = shlex.join(["datasette", "image-search", *map(str, words)])

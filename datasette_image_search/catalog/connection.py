@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
 from ..errors import CatalogError, CatalogInterrupted, NotFound
+from ..wording import decoded
 from . import schema
 
 PATIENCE_SECONDS = 10
@@ -51,8 +52,7 @@ def connect(path: Path | str, *, write: bool = False) -> sqlite3.Connection:
             conn.create_function("image_search_is_utf8", 1, _is_utf8, deterministic=True)
         else:
             conn.execute("pragma query_only = on")
-            # As Datasette: text that is no UTF-8 is shown as far as it is.
-            conn.text_factory = lambda text: text.decode(errors="replace")
+            conn.text_factory = decoded
     return conn
 
 

@@ -34,8 +34,9 @@ def status(conn: sqlite3.Connection, most_failures: int | None = 10) -> list[Col
 
 def _status_of(conn, record: CollectionRecord, most_failures: int | None) -> CollectionStatus:
     rows, failures = SeenRows(conn, record), []
+    name = catalog.database_name(conn)
     try:
-        with catalog.plainly(catalog.database_name(conn)):
+        with catalog.plainly(name):
             table = record.table_with_column(conn)
             failures = rows.failures(most_failures)
             refuse_name_of_a_table(conn, record.name, table)
@@ -43,7 +44,6 @@ def _status_of(conn, record: CollectionRecord, most_failures: int | None) -> Col
             counts = rows.counts()
             index = collection.index
             missing = int((~index.contains(rows.pictures_in_use())).sum())
-            name = catalog.database_name(conn)
             problem = missing_vectors(name, record, missing) if missing else None
             size = len(index), index.kind, index.bytes
             return CollectionStatus(record, counts, failures, *size, problem)

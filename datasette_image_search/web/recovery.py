@@ -112,9 +112,11 @@ def _has_journal(db) -> bool:
 
 
 def _is_written(db) -> bool:
-    from .. import catalog
+    if not _has_journal(db):
+        return False
+    from .. import catalog  # here: a failure elsewhere does not pay for numpy
 
-    return _has_journal(db) and catalog.has_journal(db.path)
+    return catalog.has_journal(db.path)
 
 
 _real = lru_cache(os.path.realpath)  # the journal is beside the file, not beside a link to it
