@@ -15,6 +15,8 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import unquote
 
 import pytest
 from odd_pictures import is_plain
@@ -26,10 +28,12 @@ from datasette_image_search.pictures import Geometry
 from datasette_image_search.sources import (
     Fetched,
     Sources,
+    deadline,
     fetched,
     is_url,
     may_name_a_server,
     paths,
+    patience,
     urls,
 )
 
@@ -473,6 +477,15 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
+    def do_often(self, rest):
+        """/often/STATUS/HEADER: too often, as many times as `refusals` says."""
+        status, _, header = rest.partition("/")
+        if self.server.refusals:
+            self.server.refusals -= 1
+            self.reply(int(status), Retry_After=unquote(header) or None)
+        else:
+            self.reply(body=b"at last")
+
     def do_etag(self, rest):
         same = self.headers["If-None-Match"] == self.server.etag
         self.reply(304 if same else 200, b"" if same else b"tagged", ETag=self.server.etag)
@@ -563,6 +576,7 @@ def serving(host="127.0.0.1", context: ssl.SSLContext | None = None):
 
     with Server((host, 0), Handler) as server:
         server.asked, server.sent, server.etag = [], 0, '"one"'
+        server.refusals = 0
         server.closing = threading.Event()
         if context is not None:
             server.socket = context.wrap_socket(server.socket, server_side=True)
@@ -682,6 +696,100 @@ def test_what_a_server_answers_is_said_in_our_words(web, server, status, said):
 )
 def test_a_server_that_misbehaves_is_refused(web, server, path, said):
     assert refusal(web, f"{server.url}/{path}") == f"{server.url}/{path} {said}"
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """How long was waited, for a server that wants it: without waiting."""
+    waits = []
+
+    class Event(threading.Event):
+        def wait(self, seconds):
+            waits.append(seconds)
+            return False
+
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + sum(waits), time=time.time)
+    monkeypatch.setattr(patience, "threading", SimpleNamespace(Event=Event, Lock=threading.Lock))
+    for module in (patience, urls, deadline):
+        monkeypatch.setattr(module, "time", clock)
+    return waits
+
+
+@pytest.mark.parametrize(
+    "path, expected",
+    [
+        ("/often/429/7", [7, 7, 7]),
+        ("/often/429/", [1, 2, 4]),
+        ("/often/429/soon", [1, 2, 4]),
+        ("/often/503/20", [20, 20, 20]),
+        ("/often/429/0", []),
+        ("/often/429/Wed, 21 Oct 2015 07:28:00 GMT", []),
+    ],
+)
+def test_a_server_that_is_asked_too_often_is_asked_again(web, server, waits, path, expected):
+    server.refusals = 3
+    web = Sources(web.root, allow_private=True)  # made after the clock was changed
+    assert web.fetch(server.url + path).data == b"at last"
+    assert waits == pytest.approx(expected, abs=0.5)
+
+
+def test_a_server_that_has_enough_is_left(web, server, waits):
+    web, name = Sources(web.root, allow_private=True), f"127.0.0.1:{server.server_port}"
+    server.refusals = 99
+    enough = f"{name} answers 429 Too Many Requests and goes on doing so: run embed again later."
+    assert refusal(web, f"{server.url}/often/429/30") == enough
+    assert waits == pytest.approx([30] * patience.MOST_ROUNDS, abs=0.5)
+    asked = len(server.asked)
+    assert refusal(web, f"{server.url}/a.png") == enough
+    assert len(server.asked) == asked, "it is not asked for other pictures either"
+
+
+def test_a_server_that_wants_hours_is_left_at_once(web, server, waits):
+    server.refusals = 99
+    web = Sources(web.root, allow_private=True)
+    said = refusal(web, f"{server.url}/often/503/3600")
+    assert "answers 503 Service Unavailable and asks to be left alone for 3,600 seconds" in said
+    assert not waits
+
+
+def test_a_server_without_a_wish_is_not_asked_again(web, server):
+    server.refusals = 1
+    assert "answers 503 Service Unavailable" in refusal(web, f"{server.url}/often/503/")
+
+
+def test_what_others_asked_at_the_same_time_is_one_refusal():
+    once = patience.Patience()
+    for _ in range(3 * patience.MOST_ROUNDS):
+        once.refused("a.example", "429 Too Many Requests", "30")
+
+
+def test_what_is_being_fetched_can_be_broken_off(web, server, secure_server, monkeypatch):
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    trusting.sslsocket_class = urls.SecureSocket
+    monkeypatch.setattr(urls.Web, "_certificates", trusting)
+    server.refusals = 1
+    paths = [f"{server.url}/hang", f"{server.url}/often/429/50", f"{secure_server.url}/drip/head"]
+    said = []
+    threads = [
+        threading.Thread(target=lambda url=url: said.append(refusal(web, url))) for url in paths
+    ]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(server.asked) == 2 and len(secure_server.asked) == 1)
+    begun = time.monotonic()
+    web.close()
+    for thread in threads:
+        thread.join(20)
+    assert time.monotonic() - begun < 5 and len(said) == 3
+    refusal(web, f"{server.url}/a.png")
+
+
+def wait_until(is_so, seconds=20):
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_a_long_url_is_shortened_in_a_refusal(web, server):
@@ -1017,6 +1125,9 @@ def test_a_url_keeps_no_other_waiting():
         def fetch(self, value, known):
             together.wait(20)
             raise SourceError(value)
+
+        def close(self):
+            pass
 
     rows = [Candidate((n,), f"https://x/{n}", None, None, None, None, None) for n in range(4)]
     with Reader(Slow(), Geometry(160), thumbnails=False, blob=None, is_known=None) as reader:

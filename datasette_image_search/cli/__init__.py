@@ -13,6 +13,7 @@ import click
 from ..errors import ImageSearchError
 from ..hookspecs import registered_models
 from ..wording import command_line, visible
+from .interrupts import interruptible
 from .keys import TakesKey
 from .output import show_what_can_be_shown
 
@@ -38,7 +39,8 @@ def command(function, cls=click.Command, **settings):
     def plain(*arguments, **options):
         show_what_can_be_shown()
         try:
-            return function(*arguments, **options)
+            with interruptible():
+                return function(*arguments, **options)
         except ImageSearchError as error:
             raise click.ClickException(_capitalised(str(error))) from error
         except KeyboardInterrupt:

@@ -73,7 +73,9 @@ class Reader:
         return self
 
     def __exit__(self, *error) -> None:
-        self._decoders.close()  # first: nobody waits for what is still being decoded
+        # First: nobody waits for what is still being decoded, or fetched.
+        self._decoders.close()
+        self._sources.close()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def read(self, rows: Iterable[Candidate]) -> Iterator[Read]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from ..errors import SourceError
 from .fetched import Fetched, quoted
 from .paths import Folder, may_name_a_server
-from .urls import Web, is_url
+from .url import is_url
+from .urls import Web
 
 __all__ = ["Fetched", "Sources", "is_path", "is_url", "may_name_a_server"]
 
@@ -45,6 +46,10 @@ class Sources:
         if is_url(value):
             return self._web.fetch(value, known)
         return self._files.read(value, known)
+
+    def close(self) -> None:
+        """Break off what other threads are fetching; what they still ask for fails."""
+        self._web.close()
 
     def path(self, value: str) -> Path:
         """The file that ``value`` names; raises :class:`SourceError` outside the root."""

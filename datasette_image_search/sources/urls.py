@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import http.client
 import ipaddress
 import socket
@@ -11,26 +10,29 @@ import threading
 import time
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass, replace
-from functools import cached_property
+from contextlib import suppress
+from functools import cached_property, partial
 from http import HTTPStatus
-from urllib.parse import quote, unquote, urljoin, urlsplit
+from typing import NamedTuple
+from weakref import WeakSet
 
 from ..errors import SourceError
-from ..wording import shortened
 from . import fetched
 from .deadline import SecureSocket, Socket
-from .fetched import Fetched, quoted
+from .fetched import Fetched
+from .patience import Patience
+from .url import URL
 
-URL_SECONDS = 30  # from the first lookup to the last byte, redirects included
+URL_SECONDS = 30  # from the first lookup to the last byte, redirects included; waits are not
 MAX_REDIRECTS = 5
 # For one address of several: a host may have one that nothing answers at, as IPv6 often is.
 ADDRESS_SECONDS = 5
 _CHUNK = 2**18
 _REDIRECTS = (301, 302, 303, 307, 308)
+_TOO_OFTEN = 429
+_UNAVAILABLE = 503  # with a Retry-After it is as good as the former
 # A fingerprint is a kind and what the server gave; asked again, the server gets it back.
 _CONDITIONS = {"etag": "If-None-Match", "modified": "If-Modified-Since"}
-_SAFE = "/%:?@!$&'()*+,;=~[]|"  # in a path or a query, what is left as it is written
 # IPv4-mapped and -compatible addresses, and those of translating networks (NAT64).
 _CLOTHED = tuple(map(ipaddress.ip_network, ("::ffff:0:0/96", "::/96", "64:ff9b::/96")))
 
@@ -41,28 +43,43 @@ _PRIVATE = tuple(
 )
 
 
-def is_url(value) -> bool:
-    """Spaces around it do no harm: spreadsheets leave them, and browsers accept them."""
-    return isinstance(value, str) and value.lstrip()[:8].lower().startswith(("http://", "https://"))
-
-
 class Web:
     """Reads what http and https URLs lead to. Proxies in the environment are not used."""
 
     def __init__(self, *, allow_private: bool = False):
         self.allow_private = allow_private
+        self._patience = Patience()
+        self._sockets: WeakSet[socket.socket] = WeakSet()
+        self._lock = threading.Lock()  # of the two beside it
+        self._closed = False
+
+    def close(self) -> None:
+        """Break off what is being read in other threads; nothing more is asked."""
+        self._patience.close()
+        with self._lock:
+            self._closed = True
+            sockets = list(self._sockets)
+        for sock in sockets:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
 
     def fetch(self, value: str, known: str | None = None) -> Fetched:
         """What is at the URL ``value``, unless the server says it is still ``known``."""
+        url = first = URL.parse(value)
         deadline = time.monotonic() + URL_SECONDS
-        url = _URL.parse(value)
-        first = url
+        redirects = 0
         try:
-            for _ in range(MAX_REDIRECTS + 1):
+            while redirects <= MAX_REDIRECTS:
+                if self._patience.wait(url.server):
+                    deadline = time.monotonic() + URL_SECONDS
                 answer = self._ask(url, known, deadline)
+                if isinstance(answer, _Refusal):
+                    self._patience.refused(url.server, *answer)
+                    continue
                 if isinstance(answer, Fetched):
                     return answer
                 url = url.follow(answer)
+                redirects += 1
         except TimeoutError:
             raise SourceError(f"{first} was not read within {URL_SECONDS:g} seconds.") from None
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -71,8 +88,8 @@ class Web:
             f"{first} leads from one URL to the next more than {MAX_REDIRECTS} times."
         )
 
-    def _ask(self, url: _URL, known: str | None, deadline: float) -> Fetched | str:
-        """The answer of one server: what it has, or where it leads."""
+    def _ask(self, url: URL, known: str | None, deadline: float) -> Fetched | str | _Refusal:
+        """The answer of one server: what it has, where it leads, or that it has had enough."""
         headers = url.headers
         kind, _, validator = (known or "").partition(" ")
         if kind in _CONDITIONS:
@@ -82,6 +99,10 @@ class Web:
         try:
             connection.request("GET", url.target, headers=headers)
             with connection.getresponse() as response:
+                after = response.headers.get("Retry-After")
+                if response.status == _TOO_OFTEN or (after and response.status == _UNAVAILABLE):
+                    return _Refusal(_status(response.status), after)
+                self._patience.answered(url.server)
                 if response.status == 304 and kind in _CONDITIONS:
                     return Fetched(None, known)
                 if response.status in _REDIRECTS and response.headers.get("Location"):
@@ -92,7 +113,7 @@ class Web:
         finally:
             connection.close()
 
-    def _connect(self, url: _URL, deadline: float) -> socket.socket:
+    def _connect(self, url: URL, deadline: float) -> socket.socket:
         """A connection to the host's first address that answers.
 
         Every connection, a redirect's too, is made here: the address that was checked is
@@ -106,7 +127,7 @@ class Web:
                     f"{url.host} is at the private address {address[0]}: "
                     "allow such URLs with --allow-private-urls."
                 )
-            sock = Socket(family, kind, protocol)
+            sock = self._watched(Socket(family, kind, protocol))
             try:
                 sock.wait_until(deadline)
                 if number < len(found):
@@ -120,9 +141,24 @@ class Web:
         raise failure or OSError("its host has no address")
 
     def _encrypt(self, sock: Socket, host: str, deadline: float) -> ssl.SSLSocket:
-        secure = self._certificates.wrap_socket(sock, server_hostname=host)
-        secure.wait_until(deadline)
+        wrap = partial(self._certificates.wrap_socket, server_hostname=host)
+        secure = self._watched(wrap(sock, do_handshake_on_connect=False))
+        try:
+            secure.wait_until(deadline)
+            secure.do_handshake()
+            secure.wait_until(deadline)
+        except OSError:
+            secure.close()
+            raise
         return secure
+
+    def _watched(self, sock: socket.socket) -> socket.socket:
+        """``sock``, which ``close`` will break off."""
+        with self._lock:
+            self._sockets.add(sock)
+            if self._closed:
+                sock.close()
+        return sock
 
     @cached_property
     def _certificates(self) -> ssl.SSLContext:
@@ -131,7 +167,14 @@ class Web:
         return context
 
 
-def _addresses(url: _URL, deadline: float) -> list[tuple]:
+class _Refusal(NamedTuple):
+    """A server's wish to be asked less often: what it answered, and its Retry-After."""
+
+    status: str
+    after: str | None
+
+
+def _addresses(url: URL, deadline: float) -> list[tuple]:
     """What ``socket.getaddrinfo`` finds; in a thread, since nothing else can leave it.
 
     The thread ends with the lookup, or with the program: nobody waits for it.
@@ -151,74 +194,6 @@ def _addresses(url: _URL, deadline: float) -> list[tuple]:
         raise TimeoutError from None
 
 
-@dataclass(frozen=True)
-class _URL:
-    """A URL in the parts that a request has; as text it shows no password."""
-
-    secure: bool
-    host: str
-    port: int
-    target: str
-    login: str | None
-
-    @classmethod
-    def parse(cls, value: str) -> _URL:
-        """What people write and browsers accept: spaces and umlauts, in hosts too."""
-        try:
-            parts = urlsplit(value.strip())
-            host = parts.hostname or ""
-            if "[" in parts.netloc:  # early Pythons take anything there
-                ipaddress.IPv6Address(host)
-            if not host.isascii():
-                host = host.encode("idna").decode()
-            secure = parts.scheme == "https"
-            port = parts.port or (443 if secure else 80)
-            target = quote(parts.path or "/", _SAFE)
-            if parts.query:
-                target += "?" + quote(parts.query, _SAFE)
-        except ValueError:  # UnicodeError is one too
-            host = ""
-        if not host:
-            # Before the @ there may be a password, which belongs in no message.
-            raise SourceError(f"{quoted(value.rpartition('@')[2])} is not a URL that can be read.")
-        login = None
-        if parts.username is not None:
-            login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        return cls(secure, host, port, target, login)
-
-    @property
-    def server(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"
-
-    def __str__(self) -> str:
-        return shortened(self._whole)
-
-    @property
-    def _whole(self) -> str:
-        return f"http{'s' if self.secure else ''}://{self.server}{self.target}"
-
-    @property
-    def headers(self) -> dict[str, str]:
-        headers = {"Host": self.server, "User-Agent": "datasette-image-search"}
-        if self.login is not None:
-            login = base64.b64encode(self.login.encode()).decode()
-            headers["Authorization"] = f"Basic {login}"
-        return headers
-
-    def follow(self, location: str) -> _URL:
-        """Where a redirect leads; a password goes to its own server only."""
-        # http.client reads headers as Latin-1, servers write them in UTF-8.
-        location = location.encode("latin-1", "replace").decode(errors="replace")
-        target = urljoin(self._whole, location)
-        if not is_url(target):
-            kind = quoted(target.partition(":")[0])
-            raise SourceError(f"{self} leads to a URL of the kind {kind}; only http is followed.")
-        url = _URL.parse(target)
-        same = (url.secure, url.host, url.port) == (self.secure, self.host, self.port)
-        return replace(url, login=self.login) if same and url.login is None else url
-
-
 def _is_public(address: str) -> bool:
     ip = ipaddress.ip_address(address.partition("%")[0])
     if ip.version == 6:
@@ -232,7 +207,7 @@ def _is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast
 
 
-def _read(response: http.client.HTTPResponse, url: _URL) -> bytes:
+def _read(response: http.client.HTTPResponse, url: URL) -> bytes:
     announced = response.length
     if announced and announced > fetched.MAX_BYTES:
         raise SourceError(fetched.too_large(str(url), announced))
