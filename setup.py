@@ -24,7 +24,7 @@ setup(
         "sqlite-utils>=3.38",
         "torch>=2.6",
         "torchvision>=0.21",
-        "faiss-cpu>=1.9",
+        "faiss-cpu>=1.11",
         "numpy>=1.26",
         "Pillow>=11.0",
         "filelock>=3.12",

@@ -33,7 +33,7 @@ def prepare_connection(conn, database, datasette):
     from .web import recovery, uploads
 
     recovery.before_reading(datasette, database)
-    sql_functions.register(conn, uploads.remembered(datasette, database))
+    sql_functions.register(conn, uploads.remembered(datasette, database), for_reading=True)
 
 
 @hookimpl

@@ -26,10 +26,16 @@ log = logging.getLogger("datasette_image_search")
 Remembered = Callable[[object, str], object]
 
 
-def register(conn: sqlite3.Connection, remembered: Remembered | None = None) -> None:
+LONGEST_ARGUMENT = 100_000  # characters or bytes; whoever asks may make one of a billion
+
+
+def register(
+    conn: sqlite3.Connection, remembered: Remembered | None = None, *, for_reading: bool = False
+) -> None:
     """Add the functions to ``conn``; ``remembered`` knows a server's uploaded pictures.
 
-    The last 256 connections that have asked by them stay open until they are closed.
+    With ``for_reading`` they refuse to work within a transaction. The last 256 connections that
+    have asked by them stay open until they are closed.
     """
     this = _Unheld(conn)
 
@@ -72,7 +78,8 @@ def register(conn: sqlite3.Connection, remembered: Remembered | None = None) -> 
         (image_similarity, (3,)),
     ):
         for count in counts:
-            conn.create_function(function.__name__, count, _guarded(this, function))
+            guarded = _guarded(this, function, for_reading)
+            conn.create_function(function.__name__, count, guarded)
 
 
 class _Unheld:
@@ -122,7 +129,19 @@ def _encoder() -> json.JSONEncoder:
     return json.JSONEncoder(default=as_text, ensure_ascii=False)
 
 
-def _guarded(this: _Unheld, function):
+def _refuse(conn: sqlite3.Connection, arguments: tuple, for_reading: bool) -> None:
+    if for_reading and conn.in_transaction:
+        # Whoever may create a table may write a function into it, as a column's default: there
+        # it would be asked for one who may see neither the table nor execute SQL.
+        raise UsageError("the functions of image search cannot be used where something is written.")
+    for argument in arguments:
+        if isinstance(argument, (str, bytes)) and len(argument) > LONGEST_ARGUMENT:
+            raise UsageError(
+                f"an argument has {len(argument):,} characters; {LONGEST_ARGUMENT:,} are the most."
+            )
+
+
+def _guarded(this: _Unheld, function, for_reading: bool):
     """SQLite hides what a function says when it fails, so it is said in the log too.
 
     One that a time limit has stopped is no failure: the query itself stops then.
@@ -135,6 +154,7 @@ def _guarded(this: _Unheld, function):
         owners = conn.row_factory, conn.text_factory
         conn.row_factory, conn.text_factory = None, decoded
         try:
+            _refuse(conn, arguments, for_reading)
             return function(*arguments)
         except ImageSearchError as error:
             # An argument of a million characters is in it whole, and would be in the log.

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 import threading
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import COLOURS, SHAPES, cosines, draw, seeded_weights
 
 from datasette_image_search import models, pictures
 from datasette_image_search.errors import ModelError
 from datasette_image_search.models import torchvision_zoo
+from datasette_image_search.models.interface import Weights
 from datasette_image_search.models.packed import PackedConvolution, can_pack
 from datasette_image_search.models.torchvision_zoo import ZOO
 
@@ -318,6 +323,45 @@ def test_weights_that_are_not_finite_are_refused(torch_home, tmp_path, number):
     said = r"mine\.pt are damaged: layer4\.1\.conv2\.weight has numbers that are not finite\."
     with pytest.raises(ModelError, match=said):
         model.load(model.find_weights(str(tmp_path / "mine.pt")), "cpu")
+
+
+def test_a_small_file_is_no_large_network(tmp_path):
+    path = tmp_path / "own.pt"
+    torch.save({"weight": torch.zeros(1).expand(2**40)}, path)  # of 4 TB, in a kilobyte
+    with pytest.raises(ModelError, match="more memory than the file has bytes"):
+        models.get("mini").load(Weights("own.pt", path, ""))
+    torch.save({"weight": torch.zeros(10**6)}, path)
+    with zipfile.ZipFile(path) as saved, zipfile.ZipFile(tmp_path / "packed.pt", "w", 8) as packed:
+        for part in saved.infolist():
+            packed.writestr(part.filename, saved.read(part), zipfile.ZIP_DEFLATED)
+    with pytest.raises(ModelError, match="are compressed: save them with torch.save"):
+        models.get("mini").load(Weights("own.pt", tmp_path / "packed.pt", ""))
+
+
+def test_weights_that_share_their_numbers_are_read(torch_home, tmp_path):
+    state = torch.load(models.get("mini").find_weights().path, weights_only=True)
+    name = next(name for name, value in state.items() if value.is_floating_point())
+    torch.save({"state_dict": state, "also": {name: state[name]}}, tmp_path / "own.pt")
+    assert models.get("mini").load(Weights("own.pt", tmp_path / "own.pt", ""))
+
+
+@pytest.mark.parametrize("size", [0, 9 * 10**9])
+def test_weights_have_a_size_that_weights_have(tmp_path, size):
+    path = tmp_path / "own.pt"
+    path.touch()
+    os.truncate(path, size)
+    with pytest.raises(ModelError, match=f"have {size:,} bytes"):
+        models.get("mini").find_weights(str(path))
+
+
+def test_weights_that_grow_while_they_are_read_are_read_no_further(tmp_path, monkeypatch):
+    path = tmp_path / "own.pt"
+    path.write_bytes(b"x" * 10)
+    before = path.stat()
+    path.write_bytes(b"x" * 11)
+    monkeypatch.setattr(Path, "stat", lambda self, **_: before)
+    with pytest.raises(ModelError, match="changed while they were read"):
+        models.get("mini").find_weights(str(path))
 
 
 def test_a_file_without_named_tensors_is_no_state_dict(tmp_path):

@@ -45,7 +45,7 @@ def test_a_file_called_as_a_models_own_weights_is_not_taken_for_them(
 def test_another_set_of_torchvisions_is_meant_by_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    Path("IMAGENET1K_V2").write_bytes(b"")
+    Path("IMAGENET1K_V2").write_bytes(b"other")
     assert not models.get("resnet50").weights_here("IMAGENET1K_V2")
     assert models.get("resnet50").weights_here("./IMAGENET1K_V2")
     assert models.get("resnet50").find_weights("./IMAGENET1K_V2").path == Path("IMAGENET1K_V2")

@@ -20,6 +20,7 @@ from datasette_image_search.vector_index import (
     base_file,
     copying,
     discarding,
+    footers,
     mend,
     problems,
 )
@@ -140,7 +141,7 @@ def test_a_whole_write_takes_over_no_damage(path, kind, what, monkeypatch):
         writer.add(IDS[:5900], DATA[:5900])
         writer.save()
     with open(path, "rb") as file:
-        footer = base_file.read_footer(path, file)
+        footer = footers.read(path, file)
     at = footer["tables_at"] if what == "vectors" else footer["faiss_bytes"]
     damaged(path, 8 * (at - 5000))
     before = path.read_bytes()

@@ -23,6 +23,7 @@ from datasette_image_search.vector_index import (
     Sidecar,
     SidecarWriter,
     base_file,
+    footers,
     journal,
     mend,
     problems,
@@ -273,7 +274,7 @@ def test_another_identity_is_refused_with_both_values(path, change, saved):
 def test_a_newer_file_is_left_to_the_version_that_wrote_it(path, monkeypatch):
     ids, data = vectors(5)
     with monkeypatch.context() as newer:
-        newer.setattr(base_file, "FORMAT", base_file.FORMAT + 1)
+        newer.setattr(footers, "FORMAT", footers.FORMAT + 1)
         with SidecarWriter(path, identity()) as index:
             index.add(ids, data)
             index.save()
@@ -414,7 +415,7 @@ def test_a_damaged_block_costs_the_vectors_in_it_and_no_others(path, kind, metri
         index.save()
         stored = index.vectors(ids)
     with open(path, "rb") as file:
-        footer = base_file.read_footer(path, file)
+        footer = footers.read(path, file)
     block, width = footer["block"], WIDE * (4 if kind == "exact" else 2)
     assert len(footer["crc32"]) > 4
     # One bit among the vectors, one among the ids, one in what FAISS reads.

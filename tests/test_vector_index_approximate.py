@@ -21,6 +21,7 @@ from datasette_image_search.vector_index import (
     base_file,
     choose,
     engine,
+    footers,
 )
 from datasette_image_search.vector_index.files import journal_path
 from datasette_image_search.vector_index.snapshot import normalised
@@ -366,7 +367,7 @@ def test_of_a_large_file_what_faiss_believes_is_checked(path, kind, monkeypatch)
     monkeypatch.setattr(base_file, "CHECKED_WHEN_OPENED", 0)
     monkeypatch.setattr(base_file, "HELD", 0)
     with open(path, "rb") as file:
-        always = base_file.read_footer(path, file)["always"]
+        always = footers.read(path, file)["always"]
     for start, length, _ in always:
         for bit in random.Random(2).sample(range(8 * start, 8 * (start + length)), 20):
             flipped(path, bit)

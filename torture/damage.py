@@ -130,7 +130,7 @@ def _harms(folder: Path, database: Path, name: str, size: float) -> list[Harm]:
 
 def _others(folder: Path, database: Path, journal: bool):
     """Sound files that do not belong here: of another table, model, or version."""
-    from datasette_image_search.vector_index import base_file, engine
+    from datasette_image_search.vector_index import base_file, engine, footers
     from datasette_image_search.vector_index import journal as records
 
     collection = open_collection(database)
@@ -142,10 +142,10 @@ def _others(folder: Path, database: Path, journal: bool):
     vectors = np.random.default_rng(0).normal(size=(50, identity.dimensions)).astype(np.float32)
     model = type(identity)(**{**identity.as_dict(), "model": "another"})
     for what, made_by, form in (
-        ("table", identity, base_file.FORMAT),
-        ("model", model, base_file.FORMAT),
-        ("newer version", identity, base_file.FORMAT + 1),
-        ("older version", identity, base_file.FORMAT - 1),
+        ("table", identity, footers.FORMAT),
+        ("model", model, footers.FORMAT),
+        ("newer version", identity, footers.FORMAT + 1),
+        ("older version", identity, footers.FORMAT - 1),
     ):
         path.unlink(missing_ok=True)
         if journal:
@@ -154,12 +154,12 @@ def _others(folder: Path, database: Path, journal: bool):
                 data += records._encode(b"ADD2", 1, 0, bytes(8))
             yield what, data
             continue
-        now, base_file.FORMAT = base_file.FORMAT, form
+        now, footers.FORMAT = footers.FORMAT, form
         try:
             base_file.write(path, ids, lambda rows: vectors[rows], engine.choose("exact", 1),
                             made_by)  # fmt: skip
         finally:
-            base_file.FORMAT = now
+            footers.FORMAT = now
         yield what, path.read_bytes()
 
 

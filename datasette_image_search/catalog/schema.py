@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from ..catalog_names import is_ours
 from ..errors import CatalogError
 from .tables import Table, database_name, quote
 
@@ -69,22 +70,30 @@ def _thumbnails_are_a_choice(conn: sqlite3.Connection) -> None:
 
 STEPS = (_first_tables, _thumbnails_are_a_choice)
 
-_OUR_VIEWS = """
-    select name from main.sqlite_master where type = 'view' and (
-        name like 'image!_search!_rows!_%' escape '!' or lower(name) in
-        ('image_search_folders', 'image_search_collections', 'image_search_pictures')
-    )
-"""
+
+def refuse_foreign(conn: sqlite3.Connection) -> None:
+    """Raises :class:`CatalogError` where something else bears the name of a catalog's table.
+
+    A view or a virtual table may ask our functions, or never end. And a table with lines in it
+    that others renamed or copied so may say in which folder pictures are: Datasette lets those
+    create tables who could not write to ours. What SQLite has written down of ours begins as no
+    other's does, with the name and no quotation marks around it.
+    """
+    like_ours = "where name like 'image!_search!_%' escape '!'"
+    query = f"select type, name, sql from main.sqlite_master {like_ours}"
+    for kind, name, sql in conn.execute(query).fetchall():
+        if kind not in ("table", "view") or not is_ours(name):
+            continue
+        if kind == "view" or not (sql or "").startswith(f"CREATE TABLE {name.lower()} ("):
+            what = "is a view" if kind == "view" else "was not made by datasette-image-search"
+            raise CatalogError(f"the catalog in {database_name(conn)} is damaged: {name} {what}.")
 
 
 def version(conn: sqlite3.Connection) -> int:
     """How many steps this database has had; 0 where there is no catalog."""
+    refuse_foreign(conn)
     if not has_table(conn, "image_search_migrations"):
         return 0
-    view = conn.execute(_OUR_VIEWS).fetchone()
-    if view:
-        # One that calls our functions would ask itself, without an end.
-        raise CatalogError(f"the catalog in {database_name(conn)} is damaged: {view[0]} is a view.")
     found = conn.execute("select max(step) from main.image_search_migrations").fetchone()[0] or 0
     if found > len(STEPS):
         raise CatalogError(

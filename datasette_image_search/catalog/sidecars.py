@@ -81,6 +81,7 @@ def _sidecars_named(database: Path) -> set[str]:
     try:
         # As its own reader would: what a killed writer has left is rolled back.
         with closing(connect(database)) as conn, plainly(database):
+            schema.refuse_foreign(conn)
             if not schema.has_table(conn, "image_search_collections"):
                 return set()
             found = conn.execute("select sidecar from main.image_search_collections").fetchall()

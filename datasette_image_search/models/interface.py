@@ -10,7 +10,10 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from ..errors import ModelError
+
 NO_DOWNLOAD = "mini"
+MOST_BYTES = 8 * 10**9
 
 
 @dataclass(frozen=True)
@@ -23,17 +26,29 @@ class Weights:
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, read once for as long as it stays the same."""
+    """The SHA-256 of a file, read once for as long as it stays the same.
+
+    Raises :class:`ModelError` for one that is empty or beyond 8 GB: a database names its weights,
+    and may be a stranger's. What the system shows as files may be both, and never end.
+    """
     found = path.stat()
+    if not 0 < found.st_size <= MOST_BYTES:
+        raise ModelError(
+            f"the weights {path} have {found.st_size:,} bytes; 1 to {MOST_BYTES:,} are read."
+        )
     return _sha256(path, found.st_size, found.st_mtime_ns)
 
 
 @lru_cache(32)
 def _sha256(path: Path, size: int, modified: int) -> str:
     digest = hashlib.sha256()
+    left = size
     with open(path, "rb") as file:
-        while block := file.read(2**20):
+        while left and (block := file.read(min(left, 2**20))):
             digest.update(block)
+            left -= len(block)
+        if left or file.read(1):
+            raise ModelError(f"the weights {path} changed while they were read: try again.")
     return digest.hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -33,12 +34,16 @@ def read_state_dict(path: Path) -> dict:
     """A state dict from a file, as float32; only tensors are read, no code is run.
 
     Accepts the usual wrappers: ``{"state_dict": …}``, names beginning ``module.``. Numbers that
-    are not finite are refused: a network that ends in a ReLU may hide them.
+    are not finite are refused: a network that ends in a ReLU may hide them. So is a small file of
+    large tensors, compressed or of one number that stands for all.
     """
     try:
+        _refuse_packed(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ModelError(f"the weights {path} are not there.") from None
+    except ModelError:
+        raise
     except Exception as error:  # torch's own words, such as "105", are for its programmers
         hint = "give a file that torch.save made of a network's state_dict()"
         if isinstance(error, OSError) and error.strerror:
@@ -49,6 +54,9 @@ def read_state_dict(path: Path) -> dict:
             state = state[wrapper]
     if not isinstance(state, dict):
         raise ModelError(f"{path} holds a {type(state).__name__}, not a state dict.")
+    tensors = [value for value in state.values() if isinstance(value, torch.Tensor)]
+    if sum(value.numel() * value.element_size() for value in tensors) > 2 * path.stat().st_size:
+        raise ModelError(f"the weights {path} would take more memory than the file has bytes.")
     tensors = {
         name.removeprefix("_orig_mod.").removeprefix("module."): value.float()
         if value.is_floating_point()
@@ -64,6 +72,15 @@ def read_state_dict(path: Path) -> dict:
                 f"the weights {path} are damaged: {name} has numbers that are not finite."
             )
     return tensors
+
+
+def _refuse_packed(path: Path) -> None:
+    """``torch.save`` compresses nothing; what has been may become any number of times as large."""
+    if not zipfile.is_zipfile(path):
+        return  # as before torch 1.6
+    with zipfile.ZipFile(path) as file:
+        if any(part.compress_type != zipfile.ZIP_STORED for part in file.infolist()):
+            raise ModelError(f"the weights {path} are compressed: save them with torch.save.")
 
 
 def does_not_fit(path: Path, id: str, error: RuntimeError) -> ModelError:

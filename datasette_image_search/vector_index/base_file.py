@@ -24,23 +24,19 @@ and none of it in memory.
 
 from __future__ import annotations
 
-import json
 import os
-import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import SidecarDamaged, SidecarError, SidecarMismatch
-from . import engine
+from ..errors import SidecarError
+from . import engine, footers, layout
 from .base import Base, StoredVectors, fill
 from .builders import Earlier, Reader, builder
 from .files import cannot_read, missing, replacing
 from .identity import Identity
 
-FORMAT = 2
-MAGIC = b"dsimgsr1"
 # A checksum each: small, so that little is lost with a damaged one, but at most so many.
 SMALLEST_BLOCK, MOST_BLOCKS = 64 * 2**10, 4096
 CHECKED_WHEN_OPENED = 100 * 10**6  # bytes; of larger files verify checks every block
@@ -48,7 +44,6 @@ CHECKED_WHEN_OPENED = 100 * 10**6  # bytes; of larger files verify checks every 
 HELD = 16 * 10**6
 AT_ONCE = 8192  # vectors in memory while a file is written
 _READ_AT_ONCE = 4 * 2**20  # bytes
-_TAIL = struct.Struct("<II8s")
 
 
 # -- writing --------------------------------------------------------------------------
@@ -80,21 +75,18 @@ def write(
         block = _block_size(length)
         always = [(0, facts.pop("trusted")), (facts["tables_at"], 16 * len(ids))]
         written = file.fileno()
-        footer = json.dumps(
-            {
-                "format": FORMAT,
-                "identity": identity.as_dict(),
-                "kind": kind,
-                "count": len(ids),
-                **facts,
-                "always": [[*part, _checksum(written, *part)] for part in always],
-                "block": block,
-                "crc32": _checksums(written, length, block),
-            }
-        ).encode()
         file.seek(length)
-        file.write(footer)
-        file.write(_TAIL.pack(len(footer), zlib.crc32(footer), MAGIC))
+        file.write(
+            footers.packed(
+                identity=identity.as_dict(),
+                kind=kind,
+                count=len(ids),
+                **facts,
+                always=[[*part, _checksum(written, *part)] for part in always],
+                block=block,
+                crc32=_checksums(written, length, block),
+            )
+        )
 
 
 def _write_vectors(file, ids: np.ndarray, read: Reader, kind: str, identity, earlier) -> dict:
@@ -168,46 +160,12 @@ def _block_size(length: int) -> int:
 # -- reading --------------------------------------------------------------------------
 
 
-def read_footer(path: Path, file) -> dict:
-    """The footer of an open file, once its own checksum has been found right."""
-    size = file.seek(0, os.SEEK_END)
-    if size < _TAIL.size:
-        raise _damaged(path, f"it has {size} bytes, fewer than the end mark alone")
-    file.seek(size - _TAIL.size)
-    length, checksum, magic = _TAIL.unpack(file.read(_TAIL.size))
-    if magic != MAGIC:
-        raise _damaged(path, f"its last eight bytes are {magic!r}, not {MAGIC!r}")
-    if length + _TAIL.size > size:
-        raise _damaged(path, f"its footer would have {length} bytes in a file of {size}")
-    file.seek(size - _TAIL.size - length)
-    raw = file.read(length)
-    if zlib.crc32(raw) != checksum:
-        raise _damaged(path, "its footer does not match its checksum")
-    footer = json.loads(raw)
-    if footer.get("format") != FORMAT or footer.get("kind") not in engine.KINDS:
-        raise SidecarMismatch(
-            f"{path.name} has format {footer.get('format')} and kind {footer.get('kind')!r}; this "
-            f"version of datasette-image-search reads format {FORMAT} and kinds "
-            f"{', '.join(engine.KINDS)}: use the version that wrote it, or run "
-            "'datasette image-search repair' on the database and embed again."
-        )
-    expected = _content(footer) + length + _TAIL.size
-    if expected != size:
-        raise _damaged(path, f"it has {size} bytes where {expected} were written")
-    return footer
-
-
-def _content(footer: dict) -> int:
-    """The bytes before the footer."""
-    return footer["tables_at"] + 16 * footer["count"]
-
-
 def _check_trusted(path: Path, descriptor: int, footer: dict) -> None:
     """Compare what is believed without looking: FAISS's structure, and the ids."""
     for start, length, expected in footer["always"]:
         actual = _checksum(descriptor, start, length)
         if actual != expected:
-            raise _damaged(
+            raise footers.damaged(
                 path,
                 f"the {length} bytes from {start} on have checksum {actual:08x} where "
                 f"{expected:08x} was written",
@@ -216,10 +174,12 @@ def _check_trusted(path: Path, descriptor: int, footer: dict) -> None:
 
 def check_blocks(path: Path, descriptor: int, footer: dict) -> None:
     """Compare every block with its checksum; reads the whole file."""
-    for number, actual in enumerate(_checksums(descriptor, _content(footer), footer["block"])):
+    for number, actual in enumerate(
+        _checksums(descriptor, footers.content(footer), footer["block"])
+    ):
         expected = footer["crc32"][number]
         if actual != expected:
-            raise _damaged(
+            raise footers.damaged(
                 path,
                 f"the {footer['block']} bytes from {number * footer['block']} on have "
                 f"checksum {actual:08x} where {expected:08x} was written",
@@ -228,7 +188,7 @@ def check_blocks(path: Path, descriptor: int, footer: dict) -> None:
 
 def whole_blocks(descriptor: int, footer: dict) -> np.ndarray:
     """A boolean for each block: is it as it was written?"""
-    found = _checksums(descriptor, _content(footer), footer["block"])
+    found = _checksums(descriptor, footers.content(footer), footer["block"])
     return np.array(found, np.int64) == np.array(footer["crc32"], np.int64)
 
 
@@ -247,20 +207,24 @@ def read(path: Path, identity: Identity, *, thorough: bool = False) -> Base:
         except OSError as error:
             raise cannot_read(path, error) from error
         with file:
-            footer = read_footer(path, file)
-            identity.refuse_other(Identity(**footer["identity"]), path.name)
+            footer = footers.read(path, file)
+            identity.refuse_other(footers.identity_of(path, footer), path.name)
             size = os.fstat(file.fileno()).st_size
             if thorough or size < CHECKED_WHEN_OPENED:
                 check_blocks(path, file.fileno(), footer)
             else:
                 _check_trusted(path, file.fileno(), footer)
             try:
+                layout.check(file.fileno(), footer, identity.dimensions, identity.metric)
+            except layout.OtherLayout as error:
+                raise footers.damaged(path, str(error)) from None
+            try:
                 index = engine.open_index(path, footer["kind"], held=size < HELD)
                 replaced = not os.path.samestat(os.stat(path), os.fstat(file.fileno()))
             except (RuntimeError, FileNotFoundError):
                 if not path.exists():
                     continue
-                raise _damaged(path, "FAISS cannot read it") from None
+                raise footers.damaged(path, "FAISS cannot read it") from None
             if replaced:
                 continue  # a writer was quicker: what was checked is not what was read
             return _base(path, file, footer, index, identity, size)
@@ -269,12 +233,14 @@ def read(path: Path, identity: Identity, *, thorough: bool = False) -> Base:
 def _base(path: Path, file, footer: dict, index, identity: Identity, size: int) -> Base:
     count, dimensions = footer["count"], identity.dimensions
     if (index.count, index.dimensions) != (count, dimensions):
-        raise _damaged(
+        raise footers.damaged(
             path,
             f"FAISS finds {index.count} vectors of {index.dimensions} dimensions where "
             f"{count} of {dimensions} were written",
         )
     ids, order = _tables(file, footer["tables_at"], count, held=size < HELD)
+    if count and not (order.min() >= 0 and order.max() < count):
+        raise footers.damaged(path, "its order names places that there are not")
     vectors = stored_vectors(file, footer, dimensions)
     return Base(index, vectors, ids, order, identity, size, footer)
 
@@ -291,9 +257,3 @@ def _tables(file, offset: int, count: int, *, held: bool) -> np.ndarray:
         return tables
     # A plain array: indexing one of numpy.memmap takes several times as long.
     return np.asarray(np.memmap(file, "<i8", "r", offset, (2, count)))
-
-
-def _damaged(path: Path, what: str) -> SidecarDamaged:
-    return SidecarDamaged(
-        f"{path.name} is damaged: {what}; 'datasette image-search repair' mends what can be mended."
-    )

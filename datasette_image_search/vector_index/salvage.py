@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import base_file
+from . import base_file, footers
 from .base import StoredVectors
 from .identity import Identity
 
@@ -38,8 +38,8 @@ def whole_vectors(path: Path, identity: Identity) -> Kept:
     damaged or gone, or other vectors than those of ``identity`` are in it.
     """
     with open(path, "rb") as file:
-        footer = base_file.read_footer(path, file)
-        identity.refuse_other(Identity(**footer["identity"]), path.name)
+        footer = footers.read(path, file)
+        identity.refuse_other(footers.identity_of(path, footer), path.name)
         whole = base_file.whole_blocks(file.fileno(), footer)
         count, block = footer["count"], footer["block"]
         vectors = base_file.stored_vectors(file, footer, identity.dimensions)

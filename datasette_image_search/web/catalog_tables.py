@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from weakref import WeakKeyDictionary
 
+from ..catalog_names import FIXED, is_ours
 from . import files
 
-_NAME = re.compile(r"image_search_(migrations|folders|collections|pictures|rows_\d+)", re.ASCII)
 _known: WeakKeyDictionary = WeakKeyDictionary()
 
 
-def is_one(name: str) -> bool:
-    return _NAME.fullmatch(name) is not None
-
-
 async def of_database(db) -> list[str]:
-    """Those there are now: Datasette's own list may be a second old, and an embed faster.
+    """Those there are now, as Datasette's own list may be a second old, and an embed faster;
+    and those that may come: whoever makes one before us would say what is in it.
 
     Asked several times in a request, so that it is read anew only once the file has changed.
     """
@@ -27,10 +23,10 @@ async def of_database(db) -> list[str]:
         return known[1]
     try:
         found = await db.execute(
-            "select name from sqlite_master where type = 'table' and name glob 'image_search_*'"
+            "select name from sqlite_master where name like 'image!_search!_%' escape '!'"
         )
     except sqlite3.Error:  # what cannot be read shows nothing, and others are asked about too
-        return []
-    names = [name for (name,) in found.rows if is_one(name)]
+        return list(FIXED)
+    names = [*FIXED, *(name for (name,) in found.rows if is_ours(name) and name not in FIXED)]
     _known[db] = (state, names)
     return names

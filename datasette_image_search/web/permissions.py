@@ -7,7 +7,8 @@ import json
 from datasette import Forbidden, NotFound
 from datasette.utils import actor_matches_allow, tilde_decode
 
-from . import catalog_tables, collections, versions
+from ..catalog_names import is_ours
+from . import collections, versions
 from .settings import settings
 from .together import Together
 
@@ -89,6 +90,6 @@ def hides_table(actor, action: str, resource) -> bool | None:
     """0.65: False for the catalog's own tables, which name rows of every other."""
     if action != "view-table" or not isinstance(resource, tuple) or len(resource) != 2:
         return None
-    if catalog_tables.is_one(resource[1]) and not versions.is_root(actor):
+    if is_ours(resource[1]) and not versions.is_root(actor):
         return False
     return None

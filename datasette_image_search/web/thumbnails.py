@@ -26,9 +26,9 @@ async def _thumbnail(request, datasette) -> Response:
         record = collections.choose(records, request.args.get("_collection"), db, table)
         picture, data = await _read(db, record, request.url_vars["row"])
     except ImageSearchError as error:
-        return Response.text(str(error), status=error.status)
+        return _plain(str(error), error.status)
     if data is None:
-        return Response.text("There is no thumbnail of this row.", status=404)
+        return _plain("There is no thumbnail of this row.", 404)
     tag = f'"{links.version(picture)}"'
     # The address of a picture's own version never shows another; a plain one may.
     lasting = request.args.get("_picture") == links.version(picture)
@@ -38,6 +38,11 @@ async def _thumbnail(request, datasette) -> Response:
         return Response("", status=304, headers=headers, content_type="image/jpeg")
     body = b"" if request.method == "HEAD" else data
     return Response(body, headers=headers, content_type="image/jpeg")
+
+
+def _plain(sentence: str, status: int) -> Response:
+    # Names from the address stand in it, which nobody shall take for HTML.
+    return Response.text(sentence, status=status, headers={"x-content-type-options": "nosniff"})
 
 
 async def _read(db, record, row: str) -> tuple[int | None, bytes | None]:
