@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from email.utils import parsedate_to_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -491,9 +492,13 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(304 if same else 200, b"" if same else b"tagged", ETag=self.server.etag)
 
     def do_modified(self, rest):
-        moment = "Wed, 21 Oct 2015 07:28:00 GMT"
-        same = self.headers["If-Modified-Since"] == moment
-        self.reply(304 if same else 200, b"" if same else b"dated", Last_Modified=moment)
+        moment, body = self.server.modified
+        asked = self.headers["If-Modified-Since"]
+        same = asked is not None and parsedate_to_datetime(moment) <= parsedate_to_datetime(asked)
+        self.reply(304 if same else 200, b"" if same else body, Last_Modified=moment)
+
+    def do_latest(self, rest):
+        self.reply(302, Location=self.server.latest)
 
     def do_to(self, rest):
         """/to/307/URL leads to the URL."""
@@ -577,6 +582,7 @@ def serving(host="127.0.0.1", context: ssl.SSLContext | None = None):
     with Server((host, 0), Handler) as server:
         server.asked, server.sent, server.etag = [], 0, '"one"'
         server.refusals = 0
+        server.modified = "Wed, 21 Oct 2015 07:28:00 GMT", b"dated"
         server.closing = threading.Event()
         if context is not None:
             server.socket = context.wrap_socket(server.socket, server_side=True)
@@ -875,7 +881,44 @@ def test_what_has_not_changed_is_not_sent_again(web, server, path, data):
 def test_what_has_changed_is_sent_again(web, server):
     first = web.fetch(f"{server.url}/etag")
     server.etag = '"two"'
-    assert web.fetch(f"{server.url}/etag", first.fingerprint) == Fetched(b"tagged", 'etag "two"')
+    again = web.fetch(f"{server.url}/etag", first.fingerprint)
+    assert again.data == b"tagged" and again.fingerprint.endswith(' "two"')
+
+
+@pytest.mark.parametrize(
+    "modified",
+    [
+        ("Wed, 21 Oct 2015 07:27:00 GMT", b"older"),  # put back, with its date
+        ("Wed, 21 Oct 2015 07:29:00 GMT", b"newer"),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", b"of the same second"),
+    ],
+)
+def test_a_picture_of_another_date_or_length_is_another(web, server, modified):
+    first = web.fetch(f"{server.url}/modified")
+    server.modified = modified
+    assert web.fetch(f"{server.url}/modified", first.fingerprint).data == modified[1]
+
+
+def test_a_tag_belongs_to_the_url_that_gave_it(web, server):
+    """Each picture of a server may have the same: what redirects lead to may be another."""
+    server.latest = "/etag/v1"
+    first = web.fetch(f"{server.url}/latest")
+    assert web.fetch(f"{server.url}/latest", first.fingerprint).data is None
+    server.latest = "/etag/v2"
+    assert web.fetch(f"{server.url}/latest", first.fingerprint).data == b"tagged"
+
+
+def test_a_host_that_no_certificate_can_name_leaves_no_socket_open(web, server, monkeypatch):
+    look_up = socket.getaddrinfo
+    monkeypatch.setattr(
+        urls.socket, "getaddrinfo", lambda host, *rest, **more: look_up("127.0.0.1", *rest, **more)
+    )
+    made = []
+    monkeypatch.setattr(
+        urls, "Socket", lambda *kind: made.append(deadline.Socket(*kind)) or made[-1]
+    )
+    assert "cannot be fetched" in refusal(web, f"https://.example:{server.server_port}/")
+    assert [sock.fileno() for sock in made] == [-1]
 
 
 def test_a_mark_that_cannot_be_sent_back_is_not_kept(web, server):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import ipaddress
 from dataclasses import dataclass, replace
 from urllib.parse import quote, unquote, urljoin, urlsplit
@@ -65,6 +66,11 @@ class URL:
     @property
     def _whole(self) -> str:
         return f"http{'s' if self.secure else ''}://{self.server}{self.target}"
+
+    @property
+    def digest(self) -> str:
+        """Tells it from other URLs, in few characters."""
+        return hashlib.sha256(self._whole.encode()).hexdigest()[:16]
 
     @property
     def headers(self) -> dict[str, str]:

@@ -31,8 +31,6 @@ _CHUNK = 2**18
 _REDIRECTS = (301, 302, 303, 307, 308)
 _TOO_OFTEN = 429
 _UNAVAILABLE = 503  # with a Retry-After it is as good as the former
-# A fingerprint is a kind and what the server gave; asked again, the server gets it back.
-_CONDITIONS = {"etag": "If-None-Match", "modified": "If-Modified-Since"}
 # IPv4-mapped and -compatible addresses, and those of translating networks (NAT64).
 _CLOTHED = tuple(map(ipaddress.ip_network, ("::ffff:0:0/96", "::/96", "64:ff9b::/96")))
 
@@ -91,9 +89,10 @@ class Web:
     def _ask(self, url: URL, known: str | None, deadline: float) -> Fetched | str | _Refusal:
         """The answer of one server: what it has, where it leads, or that it has had enough."""
         headers = url.headers
-        kind, _, validator = (known or "").partition(" ")
-        if kind in _CONDITIONS:
-            headers[_CONDITIONS[kind]] = validator
+        mark, _, tag = (known or "").partition(" ")
+        asked = mark == f"etag:{url.digest}"
+        if asked:
+            headers["If-None-Match"] = tag
         connection = http.client.HTTPConnection(url.host, url.port)
         connection.sock = self._connect(url, deadline)
         try:
@@ -103,13 +102,16 @@ class Web:
                 if response.status == _TOO_OFTEN or (after and response.status == _UNAVAILABLE):
                     return _Refusal(_status(response.status), after)
                 self._patience.answered(url.server)
-                if response.status == 304 and kind in _CONDITIONS:
+                if response.status == 304 and asked:
                     return Fetched(None, known)
                 if response.status in _REDIRECTS and response.headers.get("Location"):
                     return response.headers["Location"]
                 if not 200 <= response.status < 300:
                     raise SourceError(f"{url} answers {_status(response.status)}.")
-                return Fetched(_read(response, url), _fingerprint(response.headers))
+                now = _fingerprint(response, url)
+                if now == known and now.startswith("modified:"):
+                    return Fetched(None, known)  # and what it sends is left unread
+                return Fetched(_read(response, url), now)
         finally:
             connection.close()
 
@@ -138,6 +140,9 @@ class Web:
             except OSError as error:
                 sock.close()
                 failure = error
+            except BaseException:  # a name that no certificate can have
+                sock.close()
+                raise
         raise failure or OSError("its host has no address")
 
     def _encrypt(self, sock: Socket, host: str, deadline: float) -> ssl.SSLSocket:
@@ -147,7 +152,7 @@ class Web:
             secure.wait_until(deadline)
             secure.do_handshake()
             secure.wait_until(deadline)
-        except OSError:
+        except BaseException:
             secure.close()
             raise
         return secure
@@ -222,13 +227,24 @@ def _read(response: http.client.HTTPResponse, url: URL) -> bytes:
     return b"".join(chunks)
 
 
-def _fingerprint(headers) -> str:
-    for kind, header in (("etag", "ETag"), ("modified", "Last-Modified")):
-        validator = headers.get(header, "")
-        # It will be sent back: what no header can hold, or nobody should keep, is left.
-        if validator.isascii() and validator.isprintable() and 0 < len(validator) <= 500:
-            return f"{kind} {validator}"
+def _fingerprint(response: http.client.HTTPResponse, url: URL) -> str:
+    """What tells this picture from the next one there; ``url`` is where the way to it ended.
+
+    A tag is the server's to compare. A date is not: asked whether there is something newer, it
+    would not tell of an older picture that was put back. So that is compared here, with the
+    length, as two pictures may be of one second.
+    """
+    tag, date = (response.headers.get(name, "") for name in ("ETag", "Last-Modified"))
+    # It will be sent back, or written down: what no header can hold is left.
+    if _is_plain(tag):
+        return f"etag:{url.digest} {tag}"
+    if _is_plain(date):
+        return f"modified:{url.digest} {date} {response.length}"
     return "url"
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isprintable() and 0 < len(text) <= 500
 
 
 def _status(code: int) -> str:
