@@ -734,7 +734,8 @@ def test_another_column_is_embedded_meanwhile(shop_copy):
 
 def test_an_embed_that_another_keeps_out_changes_nothing(shop_copy):
     before = (shop_copy / "shop.db").read_bytes()
-    options = EmbedOptions(root=shop_copy / "pictures", thumbnails=False, index="ivf")
+    shutil.copytree(shop_copy / "pictures", shop_copy / "elsewhere" / "pictures")
+    options = EmbedOptions(root=shop_copy / "elsewhere", thumbnails=False, index="ivf")
     with hold(shop_copy / "shop.products.faiss"), pytest.raises(Busy, match="is being written"):
         embed(shop_copy / "shop.db", "products", options)
     assert (shop_copy / "shop.db").read_bytes() == before

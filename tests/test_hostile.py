@@ -181,6 +181,18 @@ async def test_thumbnail_errors_are_plain_text(ds):
             assert answer.status_code in (200, 302, 404)
             if answer.status_code == 404 and "<html" not in answer.text.lower():
                 assert answer.headers["content-type"].startswith("text/plain")
+                assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_half_a_character_is_no_key(ds):
+    """JSON can write one; nothing else can."""
+    page = f"{hostile.page_of('pairs')}/-/image-search"
+    for key in ('["\\ud800",1]', '["\\udfff","\\ud800"]'):
+        for path in (
+            f"{page}/thumbnail/{quote(key, safe='')}",
+            f"{page}.json?_similar={quote(key)}",
+        ):
+            assert (await ds.client.get(path)).status_code in (400, 404)
 
 
 @pytest.mark.parametrize(

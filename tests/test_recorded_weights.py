@@ -92,6 +92,17 @@ def test_a_server_that_a_database_names_is_not_asked(shop_copy, monkeypatch, nam
     assert not [path for path in looked_for if "evil" in path]
 
 
+@pytest.mark.parametrize("model", ["mini", "resnet18"])
+def test_a_name_that_no_file_can_have_is_that_of_no_weights(shop_copy, model):
+    """Python's own ``is_file()`` fails of it, with the path of the server's folder."""
+    with closing(sqlite3.connect(shop_copy / "shop.db")) as conn:
+        conn.execute("update image_search_collections set model = ?, weights_name = ?",
+                     [model, "x" * 5000])  # fmt: skip
+        conn.commit()
+    with pytest.raises(ModelError):
+        vector(shop_copy)
+
+
 def test_weights_that_embed_is_given_in_another_place_are_found_there_from_then_on(shop_copy):
     database = shop_copy / "shop.db"
     there, gone = shop_copy / "there.pt", shop_copy / "gone.pt"

@@ -9,6 +9,7 @@ from .collections import (
     forget_fingerprints,
     insert,
     portable,
+    refuse_name_of_a_table,
     remember_folder,
     renew_key,
     require,
@@ -35,7 +36,16 @@ from .rows_writer import (
 )
 from .seen_rows import SeenRows
 from .sidecars import free_sidecar_name, sidecars_of_others
-from .tables import PREFIX, Table, database_name, database_path, quote, table_names
+from .tables import (
+    PREFIX,
+    Table,
+    database_name,
+    database_path,
+    quote,
+    refuse_reserved,
+    same_name,
+    table_names,
+)
 
 __all__ = [
     "PREFIX",
@@ -65,10 +75,13 @@ __all__ = [
     "portable",
     "prepare",
     "quote",
+    "refuse_name_of_a_table",
+    "refuse_reserved",
     "remember_folder",
     "renew_key",
     "require",
     "roll_back",
+    "same_name",
     "sidecars_of_others",
     "state",
     "table_names",

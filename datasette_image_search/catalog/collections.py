@@ -8,10 +8,17 @@ from dataclasses import dataclass, fields
 from operator import attrgetter
 from pathlib import Path
 
-from ..errors import CatalogError, NotFound
+from ..errors import CatalogError, NotFound, UsageError
 from ..wording import command_line, shortened
 from . import schema
-from .tables import Table, compares_as, database_name, database_path, same_name
+from .tables import (
+    Table,
+    compares_as,
+    database_name,
+    database_path,
+    same_name,
+    table_names,
+)
 
 
 @dataclass(frozen=True)
@@ -179,15 +186,41 @@ def find(conn: sqlite3.Connection, name: str) -> CollectionRecord | None:
     return None
 
 
-def require(conn: sqlite3.Connection, name: str) -> CollectionRecord:
-    """As :func:`find`; raises :class:`NotFound` with what to do about it."""
+def require(
+    conn: sqlite3.Connection, name: str, *, of_collection: bool = False
+) -> CollectionRecord:
+    """As :func:`find`; raises :class:`NotFound` with what to do about it.
+
+    And :class:`UsageError` for a collection that is called as another table by now, unless
+    ``name`` is said to be the collection's.
+    """
     found = find(conn, name)
     if found is not None:
+        if not of_collection and found.is_called(name):
+            refuse_name_of_a_table(conn, found.name, found.table_name)
         return found
     table = Table.read(conn, name)  # where there is none, that is the better answer
     raise NotFound(
         f"table {table.name!r} has no collection in {database_name(conn)}: run "
         f"{command_line('embed', database_name(conn), table.name)} first."
+    )
+
+
+def refuse_name_of_a_table(
+    conn: sqlite3.Connection, name: str, table: str, *, is_new: bool = False
+) -> None:
+    """Raise :class:`UsageError` where a collection of ``table`` is called as another table.
+
+    Wherever a table's name is taken to search, a collection's is: it must mean one thing.
+    """
+    names = table_names(conn)
+    if same_name(name, table) or not any(same_name(name, other) for other in names):
+        return
+    if is_new:
+        raise UsageError(f"there is a table {name!r}: choose another name with --collection.")
+    raise UsageError(
+        f"there is a table {name!r} now, and a collection of {table!r} of the same name: "
+        f"embed {table!r} with another --collection, and forget {name!r}."
     )
 
 
@@ -203,7 +236,7 @@ def insert(conn: sqlite3.Connection, record: CollectionRecord, table: Table) -> 
         tuple(values.values()),
     )
     schema.create_rows_table(conn, cursor.lastrowid, table)
-    return require(conn, record.name)
+    return require(conn, record.name, of_collection=True)
 
 
 def update(conn: sqlite3.Connection, collection_id: int, **changes) -> None:

@@ -123,11 +123,13 @@ class RowsWriter(SeenRows):
         column = f"{self._rows}.image_search_{name}"
         return f"case typeof({column}) when '{kind}' then {column} end"
 
-    def first_value(self):
-        """What the first row with a picture has in its column; None for a BLOB, or no row."""
+    def values(self) -> Iterator:
+        """What each row with a picture has in its column; None for a BLOB."""
         column = self._as_read(self._column)
-        query = f"select {column} from {self._table} where {self._wanted} limit 1"
-        return text((self.conn.execute(query).fetchone() or (None,))[0])
+        for (value,) in self.conn.execute(
+            f"select {column} from {self._table} where {self._wanted}"
+        ):
+            yield text(value)
 
     def count_candidates(self) -> int:
         query = f"select count(*) from {self._table} where {self._wanted}"
@@ -215,6 +217,7 @@ def drop_unwanted_thumbnails(conn: sqlite3.Connection, collection_ids: list[int]
 
 def drop_unused_pictures(conn: sqlite3.Connection, collection_ids: list[int]) -> None:
     """Drop the pictures (and thumbnails) that no row of any collection has."""
+    conn.execute("pragma main.secure_delete = on")
     conn.execute(f"delete from image_search_pictures where {_unused(collection_ids)}")
 
 

@@ -54,10 +54,10 @@ class SeenRows(Rows):
 
     def _unchanged(self, where: str | None = None) -> Iterator[tuple]:
         """(key …, picture id, reason for there being none) of rows as the last embed saw them."""
-        own = f"{self._rows}.image_search_"
+        own, number = f"{self._rows}.image_search_", f"cast({self._column} as text)"
         rows = self.conn.execute(
-            f"select {self._as_read(self._column)}, {own}source, {', '.join(self._own_keys)}, "
-            f"{own}picture, "
+            f"select {self._as_read(self._column, number)}, {own}source, "
+            f"{', '.join(self._own_keys)}, {own}picture, "
             # of another type it was not written by us
             f"case typeof({own}error) when 'blob' then hex({own}error) else {own}error end "
             f"from {self._table} join {self._rows} on {self._join} "
@@ -68,13 +68,13 @@ class SeenRows(Rows):
             if (None if value is None else str(value)) == source:
                 yield rest
 
-    def _as_read(self, column: str) -> str:
+    def _as_read(self, column: str, number: str | None = None) -> str:
         """A picture's source in SQL; text as bytes, as one that is no UTF-8 would stop the
-        reading of all. :func:`text` makes it text again."""
+        reading of all. :func:`text` makes it text again. A ``number`` as it is, or as is said."""
         as_text = f"cast({column} as blob)" if self._keeps_utf8() else column
         return (
             f"case typeof({column}) when 'blob' then null when 'text' then {as_text} "
-            f"else {column} end"
+            f"else {number or column} end"
         )
 
     def _keeps_utf8(self) -> bool:

@@ -11,6 +11,12 @@ from ..errors import NotFound, UsageError
 PREFIX = "image_search_"
 
 
+def refuse_reserved(name: str) -> None:
+    """Raises :class:`UsageError` for a name that the catalog's tables have, or may come to have."""
+    if same_name(name[: len(PREFIX)], PREFIX):
+        raise UsageError(f"tables named {PREFIX}… are the catalog's own: choose another.")
+
+
 def quote(name: str) -> str:
     """A name as an SQL identifier, whatever characters are in it."""
     return '"{}"'.format(name.replace('"', '""'))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
+from itertools import chain
 from pathlib import Path
 
 from .. import catalog, models, pictures
 from ..catalog import CollectionRecord, Rows, RowsWriter, Table
 from ..errors import NotFound, UsageError
-from ..sources import is_path
+from ..sources import Sources, is_path
 from ..vector_index import METRICS, choose, discarding
 from .others import changed_meanwhile, is_shared, is_there, own_sidecar
 from .query_pictures import weights_argument
@@ -70,15 +71,14 @@ def collection_for(conn, database: Path, name: str, options: EmbedOptions, extra
 def _find(conn, name: str, asked: str | None) -> CollectionRecord | None:
     """The collection ``asked`` for, or the one that ``name`` means."""
     found = catalog.find(conn, asked or name)
-    if found is not None and asked and found.name.lower() != asked.lower():
+    if found is not None and asked and not found.is_called(asked):
         return None  # found by its table; another name makes another collection
     return found
 
 
 def _made(conn, database: Path, table_name: str, options: EmbedOptions, extra, old=None) -> Chosen:
     """A new collection, in the place of the ``old`` one if there is one."""
-    if table_name.lower().startswith(catalog.PREFIX):
-        raise UsageError(f"tables named {catalog.PREFIX}… are the catalog's own: choose another.")
+    catalog.refuse_reserved(table_name)
     table = Table.read(conn, table_name)
     model = models.get(options.model or models.DEFAULT_MODEL, extra)
     geometry = pictures.Geometry(model.input_size, options.resize or "squash")
@@ -87,14 +87,10 @@ def _made(conn, database: Path, table_name: str, options: EmbedOptions, extra, o
         raise UsageError(f"there is no metric {metric!r}; there are {', '.join(METRICS)}.")
     choose(options.index or "auto", 0)
     column = table.column(options.column) if options.column else _guess_column(table)
-    root = options.root or catalog.folder_of(conn, table.name) or database.parent
+    root = options.root or catalog.folder_of(conn, table.name) or database.resolve().parent
     weights = model.find_weights(options.weights, progress=True)
     name = options.collection or table.name
-    refuse_name_of_a_table(conn, name, table, is_new=old is None)
-    if old is None or is_shared(database, old):
-        sidecar, discarded = catalog.free_sidecar_name(conn, database, name), nullcontext()
-    else:
-        sidecar, discarded = old.sidecar, discarding(old.sidecar_path(conn))
+    catalog.refuse_name_of_a_table(conn, name, table.name, is_new=old is None)
     made = CollectionRecord(
         id=0,
         name=name,
@@ -110,12 +106,19 @@ def _made(conn, database: Path, table_name: str, options: EmbedOptions, extra, o
         dimensions=model.dimensions,
         metric=metric,
         index_kind=options.index or "auto",
-        sidecar=sidecar,
+        sidecar="",
         thumbnails=options.thumbnails is not False,
     )
     # What is refused, also by the network, leaves the database and the old collection as they were.
     require_folder(conn, made)
+    if old is not None:
+        _require_its_files(conn, old, made)
     network = model.load(weights, options.device, options.precision)
+    # Only now: meanwhile another database may have taken the name.
+    if old is None or is_shared(database, old):
+        sidecar, discarded = catalog.free_sidecar_name(conn, database, name), nullcontext()
+    else:
+        sidecar, discarded = old.sidecar, discarding(old.sidecar_path(conn))
     before = [] if old is None else [old]
     catalog.prepare(conn)
     # The catalog first: a kill leaves the old collection, or a new one without rows, which
@@ -125,13 +128,13 @@ def _made(conn, database: Path, table_name: str, options: EmbedOptions, extra, o
             raise changed_meanwhile(name)
         if old is not None:
             catalog.drop(conn, old)
-        record = catalog.insert(conn, made, table)
+        record = catalog.insert(conn, replace(made, sidecar=sidecar), table)
     return Chosen(record, record, model, weights, network)
 
 
 def files_folder(conn, record: CollectionRecord) -> Path | None:
     """Where the files are looked for that the table names; None if it has BLOBs or URLs."""
-    value = RowsWriter(conn, record).first_value()
+    value = next(RowsWriter(conn, record).values(), None)
     return record.root_path(conn) if is_path(value) else None
 
 
@@ -142,6 +145,23 @@ def require_folder(conn, record: CollectionRecord) -> None:
         raise folder_missing(folder)
 
 
+def _require_its_files(conn, old: CollectionRecord, record: CollectionRecord) -> None:
+    """Raises :class:`NotFound` where pictures are embedded, and not one of them would be found.
+
+    A folder that is mistyped, or there but not mounted, would take from all rows what they have.
+    """
+    if len(Rows(conn, old).pictures_in_use()) == 0:
+        return
+    sources = Sources(record.root_path(conn))
+    every = RowsWriter(conn, record).values()
+    first = next(every, None)
+    if is_path(first) and not any(map(sources.may_be_there, chain((first,), every))):
+        raise NotFound(
+            f"not one file of {record.column_name!r} is in {sources.root}: nothing was changed; "
+            f"name the folder with --root. Until now it was {old.root_path(conn)}."
+        )
+
+
 def folder_missing(root: Path) -> NotFound:
     return NotFound(f"the pictures' folder {root} is not there: name it with --root.")
 
@@ -150,7 +170,8 @@ def settle(conn, chosen: Chosen) -> None:
     """Write down how the collection is to be from now on. To be called with its sidecar's lock:
     an embed that another one keeps out changes nothing."""
     record, before = chosen.record, chosen.before
-    if not is_there(conn, before):
+    # Two databases of one name but for its end may have chosen the same sidecar at once.
+    if not is_there(conn, before) or is_shared(Path(catalog.database_path(conn)), before):
         raise changed_meanwhile(before.name)
     table = before.table_with_column(conn)
     if table.keys != record.key_columns:
@@ -191,35 +212,21 @@ def _as_before(conn, record: CollectionRecord, options: EmbedOptions, extra) -> 
 
 def _took_a_wrong_column(conn, record: CollectionRecord, options: EmbedOptions) -> bool:
     """Was there no picture in its column, and is it another that is asked for now?"""
-    other = options.column and options.column.lower() != record.column_name.lower()
+    other = options.column and not catalog.same_name(options.column, record.column_name)
     return bool(other) and len(Rows(conn, record).pictures_in_use()) == 0
-
-
-def refuse_name_of_a_table(conn, name: str, table: Table, *, is_new: bool = False) -> None:
-    """Raise :class:`UsageError` where a collection of ``table`` is called as another table.
-
-    Wherever a table's name is taken to search, a collection's is: it must mean one thing.
-    """
-    others = {other.lower() for other in catalog.table_names(conn)} - {table.name.lower()}
-    if name.lower() not in others:
-        return
-    if is_new:
-        raise UsageError(f"there is a table {name!r}: choose another name with --collection.")
-    raise UsageError(
-        f"there is a table {name!r} now, and a collection of {table.name!r} of the same name: "
-        f"embed {table.name!r} with another --collection, and forget {name!r}."
-    )
 
 
 def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, extra):
     """A collection that is there; what made its vectors cannot be changed in passing."""
-    if name.lower() not in (record.table_name.lower(), record.name.lower()):
+    if not (record.is_of(name) or record.is_called(name)):
         raise UsageError(
             f"the collection {record.name!r} belongs to table {record.table_name!r}, "
             f"not to {name!r}: choose another name with --collection."
         )
     table = record.table_with_column(conn)
-    refuse_name_of_a_table(conn, record.name, table)
+    catalog.refuse_name_of_a_table(conn, record.name, table.name)
+    if options.model and not catalog.same_name(options.model, record.model):
+        models.get(options.model, extra)  # one that there is not is told of as that
     asked = {
         "model": (options.model, record.model),
         "metric": (options.metric, record.metric),
@@ -227,7 +234,7 @@ def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, 
         "column": (options.column, record.column_name),
     }
     for what, (wanted, has) in asked.items():
-        if wanted is not None and wanted.lower() != has.lower():
+        if wanted is not None and not catalog.same_name(wanted, has):
             raise UsageError(
                 f"the collection {record.name!r} has {what} {has!r}, not {wanted!r}: "
                 f"leave out --{what}, make another collection with --collection NAME, "
@@ -263,6 +270,8 @@ def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, 
         thumbnails=record.thumbnails if options.thumbnails is None else options.thumbnails,
         weights_name=weights_name,
     )
+    if wanted.root != record.root:
+        _require_its_files(conn, record, wanted)
     return Chosen(wanted, record, model, weights)
 
 

@@ -12,7 +12,6 @@ from ..catalog import CollectionRecord, Rows
 from ..errors import ImageSearchError, SidecarMissing
 from ..vector_index import Sidecar, mend, problems
 from ..wording import command_line
-from .choosing import refuse_name_of_a_table
 from .others import is_shared, own_sidecar
 from .search import Collection, identity_of
 
@@ -44,8 +43,8 @@ def _verify(conn, record: CollectionRecord) -> Finding:
         with catalog.plainly(catalog.database_name(conn)):
             if not Rows(conn, record).is_empty():  # else an embed has just begun, or was killed
                 found = problems(record.sidecar_path(conn), identity_of(record))
-            refuse_name_of_a_table(conn, record.name, record.table_with_column(conn))
-            Collection.open(conn, record.name)
+            catalog.refuse_name_of_a_table(conn, record.name, record.table_with_column(conn).name)
+            Collection.open(conn, record.name, of_collection=True)
             missing = 0 if found else _missing(conn, record)
     except ImageSearchError as error:
         found.append(str(error))

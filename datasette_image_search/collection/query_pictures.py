@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 from concurrent.futures import Future
 from functools import cache
@@ -82,9 +83,17 @@ def _in_background(work) -> Future:
     return future
 
 
-@cache
+_making_decoders = threading.Lock()
+
+
 def _decoders() -> Decoders:
     """One process beside this one, that every picture asked with is decoded in."""
+    with _making_decoders:
+        return _only_decoders()
+
+
+@cache
+def _only_decoders() -> Decoders:
     decoders = Decoders(1, seconds=DECODE_SECONDS)
     atexit.register(decoders.close)
     return decoders
@@ -102,5 +111,5 @@ def weights_argument(model: models.EmbeddingModel, name: str, folder: Path) -> s
             f"the database names weights that may be on another machine, {name!r}, and they are "
             "not looked for there: give 'embed' their file with --weights."
         )
-    beside = folder / name
-    return str(beside) if beside.is_file() else name
+    beside = os.path.join(folder, name)
+    return beside if os.path.isfile(beside) else name

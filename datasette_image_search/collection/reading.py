@@ -110,8 +110,19 @@ class Reader:
             prepared = self._decoders.prepare(data, self._geometry, thumbnail=self._thumbnails)
             return Read(row, fingerprint, id, digest, prepared)
         except (SourceError, PictureError) as error:
-            is_other = id not in (None, row.picture) and not (row.value and is_url(row.value))
+            is_other = self._is_other(row, id)
             return Read(row, fingerprint, error=str(error), is_other=is_other)
+
+    def _is_other(self, row: Candidate, id: int | None) -> bool:
+        """Has the row another picture than before, though it cannot be read or decoded?"""
+        if row.value is None:
+            return id != row.picture  # None of a BLOB that is too large, as no picture was
+        if is_url(row.value):
+            return False
+        if id is not None:
+            return id != row.picture
+        known = row.fingerprint if row.value == row.source else None
+        return self._sources.changed(row.value, known)
 
 
 def _by_few(rows: Iterable[Candidate]) -> Iterator[list[Candidate]]:

@@ -69,19 +69,31 @@ class Collection:
         self._index = None
 
     @classmethod
-    def open(cls, conn: sqlite3.Connection, name: str) -> Collection:
-        """The collection called ``name``, or a table's; raises :class:`NotFound`."""
-        record = catalog.require(conn, name)
+    def open(
+        cls, conn: sqlite3.Connection, name: str, *, of_collection: bool = False
+    ) -> Collection:
+        """The collection called ``name``, or a table's; raises :class:`NotFound`.
+
+        A name that is a collection's and another table's is refused, unless the collection
+        is known to be meant (``of_collection``).
+        """
+        record = catalog.require(conn, name, of_collection=of_collection)
         record.table(conn)
         return cls(conn, record)
 
     @classmethod
-    def kept(cls, conn: sqlite3.Connection, name: str) -> Collection:
+    def kept(
+        cls, conn: sqlite3.Connection, name: str, *, of_collection: bool = False
+    ) -> Collection:
         """As :meth:`open`, and quick when the database is what it was the last time.
 
         Keeps ``conn`` alive: for connections that ask again and again, as a server's.
         """
-        return looked_up(conn, name, lambda: cls.open(conn, name))
+        return looked_up(
+            conn,
+            (name, of_collection),
+            lambda: cls.open(conn, name, of_collection=of_collection),
+        )
 
     @property
     def index(self):
@@ -285,4 +297,13 @@ def _listed(argument) -> tuple:
 def _can_be_key(value) -> bool:
     if isinstance(value, int):
         return not isinstance(value, bool) and -(2**63) <= value < 2**63
-    return isinstance(value, (str, float))
+    return isinstance(value, float) or (isinstance(value, str) and _is_text(value))
+
+
+def _is_text(value: str) -> bool:
+    """JSON has half characters too, which nothing else has."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

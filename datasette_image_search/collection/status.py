@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from .. import catalog
 from ..catalog import CollectionRecord, SeenRows
 from ..errors import ImageSearchError
-from .choosing import refuse_name_of_a_table
 from .mending import missing_vectors
 from .search import Collection
 
@@ -39,8 +38,8 @@ def _status_of(conn, record: CollectionRecord, most_failures: int | None) -> Col
         with catalog.plainly(name):
             table = record.table_with_column(conn)
             failures = rows.failures(most_failures)
-            refuse_name_of_a_table(conn, record.name, table)
-            collection = Collection.open(conn, record.name)
+            catalog.refuse_name_of_a_table(conn, record.name, table.name)
+            collection = Collection.open(conn, record.name, of_collection=True)
             counts = rows.counts()
             index = collection.index
             missing = int((~index.contains(rows.pictures_in_use())).sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ..errors import ModelError
@@ -24,18 +25,18 @@ class MiniModel:
         return name == _OURS
 
     def weights_here(self, name: str | None = None) -> bool:
-        return self._path(name).is_file()
+        return os.path.isfile(self._path(name))
 
     def find_weights(self, name: str | None = None, *, progress: bool = False) -> Weights:
         path = self._path(name)
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise ModelError(f"there are no weights at {path}.")
         return Weights(_OURS if path == _FILE else path.name, path, file_sha256(path))
 
     @staticmethod
     def _path(name: str | None) -> Path:
         # Collections of before call ours by its file's name.
-        ours = name in (None, _OURS) or (name == _FILE.name and not Path(name).is_file())
+        ours = name in (None, _OURS) or (name == _FILE.name and not os.path.isfile(name))
         return _FILE if ours else Path(name)
 
     def load(self, weights: Weights, device: str = "auto", precision: str = "auto"):

@@ -47,6 +47,15 @@ class Sources:
             return self._web.fetch(value, known)
         return self._files.read(value, known)
 
+    def changed(self, value: str, known: str | None) -> bool:
+        """Is ``value`` a file that is there, with certainly another fingerprint than ``known``?"""
+        now = self._files.fingerprint(value) if known is not None and is_path(value) else None
+        return now is not None and now != known
+
+    def may_be_there(self, value) -> bool:
+        """Is ``value`` no path, or a file that is there? Reads nothing."""
+        return not is_path(value) or self._files.fingerprint(value) is not None
+
     def close(self) -> None:
         """Break off what other threads are fetching; what they still ask for fails."""
         self._web.close()

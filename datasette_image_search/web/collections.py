@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from operator import attrgetter
-from weakref import WeakKeyDictionary
 
 from ..errors import (
     HALF_WRITTEN,
@@ -18,11 +16,7 @@ from ..errors import (
 from ..wording import command_line
 from . import files, visit
 
-# Of a file that has changed less than so many seconds ago, the next change may leave the
-# same time behind: clocks of file systems tick slowly.
-_SETTLED_SECONDS = 2
-
-_known: WeakKeyDictionary = WeakKeyDictionary()
+_known = files.UntilChanged()
 
 
 async def of_database(db) -> list:
@@ -39,14 +33,7 @@ async def of_database(db) -> list:
 async def _of_database(db) -> list:
     if not db.path:
         return []  # in memory: there is no file that a sidecar could be beside
-    began = time.time()
-    state = files.state_with_log(db.path)
-    before, records = _known.get(db, (None, None))
-    if records is None or state is None or before != state:
-        records = await db.execute_fn(_read)
-        if state is not None and files.changed_at(state) < began - _SETTLED_SECONDS:
-            _known[db] = (state, records)
-    return records
+    return await _known.get(db, lambda: db.execute_fn(_read))
 
 
 def _read(conn: sqlite3.Connection) -> list:
@@ -91,7 +78,7 @@ def opened(conn: sqlite3.Connection, record):
     """
     from ..collection import Collection
 
-    collection = Collection.kept(conn, record.name)
+    collection = Collection.kept(conn, record.name, of_collection=True)
     if _IS(collection.record) != _IS(record):
         raise Busy(f"the collection {record.name!r} was made anew meanwhile: try again.")
     return collection

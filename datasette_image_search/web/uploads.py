@@ -154,7 +154,9 @@ check_room = _embedder.check
 async def embed(datasette, db, record, data: bytes):
     """(vector, thumbnail) of a picture, made as the collection's were, off the event loop."""
     try:
-        return await _embedder.run(_embed, datasette, Path(db.path or "").parent, record, data)
+        return await _embedder.run(
+            _embed, datasette, Path(db.path or "").resolve().parent, record, data
+        )
     except ModelError as error:
         # What is wrong names files of the server: it is for those who read its log.
         log.error("%s: %s", visible(record.name), error)

@@ -1,0 +1,92 @@
+"""A folder that is mistyped or not mounted takes nothing from what was embedded."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import sqlite_utils
+
+from datasette_image_search import catalog, collection
+from datasette_image_search.collection import Collection, EmbedOptions, embed
+from datasette_image_search.errors import NotFound
+from datasette_image_search.sources import fetched
+
+
+def neighbours(folder, key=1):
+    conn = catalog.connect(folder / "shop.db")
+    return [match.key for match in Collection.open(conn, "products").similar_to_row((key,))]
+
+
+def test_a_root_in_which_nothing_is_changes_nothing(shop_copy):
+    database, before = shop_copy / "shop.db", neighbours(shop_copy)
+    (shop_copy / "wrong").mkdir()
+    with pytest.raises(NotFound) as caught:
+        embed(database, "products", EmbedOptions(root=shop_copy / "wrong"))
+    assert str(caught.value) == (
+        f"not one file of 'picture' is in {(shop_copy / 'wrong').resolve()}: nothing was changed; "
+        f"name the folder with --root. Until now it was {shop_copy.resolve()}."
+    )
+    assert embed(database, "products").unchanged == 24
+    assert neighbours(shop_copy) == before
+    shutil.move(shop_copy / "pictures", shop_copy / "wrong" / "pictures")
+    assert embed(database, "products", EmbedOptions(root=shop_copy / "wrong")).failed == 0
+
+
+def test_an_empty_mount_point_replaces_nothing(shop_copy):
+    database, before = shop_copy / "shop.db", neighbours(shop_copy)
+    (shop_copy / "pictures").rename(shop_copy / "away")
+    (shop_copy / "pictures").mkdir()
+    with pytest.raises(NotFound, match="nothing was changed"):
+        embed(database, "products", EmbedOptions(replace=True))
+    assert neighbours(shop_copy) == before
+    (shop_copy / "pictures").rmdir()
+    (shop_copy / "away").rename(shop_copy / "pictures")
+    assert embed(database, "products", EmbedOptions(replace=True)).embedded == 24
+
+
+def test_a_picture_that_is_too_large_now_is_not_found_by_the_one_before(shop_copy, monkeypatch):
+    database = shop_copy / "shop.db"
+    table = sqlite_utils.Database(database)["products"]
+    (path,) = table.db.execute("select picture from products where id = 1").fetchone()
+    assert any((1,) in neighbours(shop_copy, key) for key in range(2, 25))
+    (shop_copy / path).write_bytes(b"x" * 100_000)
+    monkeypatch.setattr(fetched, "MAX_BYTES", 50_000)
+    assert embed(database, "products").failed == 1
+    assert neighbours(shop_copy, 1) == []
+    assert not any((1,) in neighbours(shop_copy, key) for key in range(2, 25))
+
+
+def test_a_file_that_has_gone_is_found_by_the_picture_it_was(shop_copy):
+    database = shop_copy / "shop.db"
+    table = sqlite_utils.Database(database)["products"]
+    (path,) = table.db.execute("select picture from products where id = 1").fetchone()
+    before = neighbours(shop_copy, 1)
+    (shop_copy / path).unlink()
+    assert embed(database, "products").failed == 1
+    assert neighbours(shop_copy, 1) == before
+
+
+def test_a_blob_that_is_too_large_now_is_not_found_by_the_one_before(shop_copy, monkeypatch):
+    database = shop_copy / "shop.db"
+    db = sqlite_utils.Database(database)
+    names = sorted((shop_copy / "pictures").iterdir())[:4]
+    rows = ({"id": n, "picture": name.read_bytes()} for n, name in enumerate(names))
+    db["blobs"].insert_all(rows, pk="id")
+    embed(database, "blobs", EmbedOptions(model="mini"))
+    db["blobs"].update(0, {"picture": b"x" * 100_000})
+    monkeypatch.setattr(fetched, "MAX_BYTES", 50_000)
+    assert embed(database, "blobs").failed == 1
+    found = Collection.open(catalog.connect(database), "blobs")
+    assert found.similar_to_row((0,)) == []
+    assert {match.key for match in found.similar_to_row((1,))} == {(2,), (3,)}
+
+
+def test_a_number_that_is_no_picture_is_failed_and_not_pending(shop_copy):
+    table = sqlite_utils.Database(shop_copy / "shop.db")["numbers"]
+    table.create({"id": int, "picture": float}, pk="id")
+    table.insert_all([{"id": 1, "picture": 1e20}, {"id": 2, "picture": 5}])
+    database = shop_copy / "shop.db"
+    embed(database, "numbers", EmbedOptions(model="mini", column="picture"))
+    told = {one.record.name: one.counts for one in collection.status(catalog.connect(database))}
+    assert (told["numbers"]["failed"], told["numbers"]["pending"]) == (2, 0)
