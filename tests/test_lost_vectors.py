@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from datasette.cli import cli
 
-from datasette_image_search import catalog, collection
+from datasette_image_search import catalog, collection, sql_functions
 from datasette_image_search.collection import Collection, embed, repair, verify
 from datasette_image_search.vector_index import Identity, Sidecar, SidecarWriter, base_file, mending
 
@@ -45,6 +48,37 @@ def test_status_tells_of_vectors_that_are_not_there(shop_copy):
         assert ("whose vector is not in the sidecar" in found.output) == (row == 1)
     assert embed(database, "products").embedded == 5
     assert "problem" not in run("status", database).output
+
+
+LOST = "5 pictures of 'products' have to be embedded again: run"
+
+
+@pytest.mark.parametrize("sql", [
+    "similar_images('products', 9, 23)", "similar_images('products', 1)",
+    "image_similarity('products', 1, 9)",
+])  # fmt: skip
+def test_a_search_that_lacks_vectors_says_so_in_the_log(shop_copy, caplog, sql):
+    without_vectors(shop_copy, 5)
+    conn = sqlite3.connect(shop_copy / "shop.db")
+    sql_functions.register(conn)
+    for _ in range(3):
+        conn.execute(f"select {sql}").fetchone()
+    assert [record.getMessage()[: len(LOST)] for record in caplog.records] == [LOST]
+
+
+def test_a_search_that_lacks_vectors_says_so_in_the_shell(shop_copy):
+    words = ["similar", str(shop_copy / "shop.db"), "products", "9", "-k", "23"]
+    command = [sys.executable, "-m", "datasette", "image-search", *words]
+    assert not subprocess.run(command, capture_output=True, text=True).stderr.startswith("5 ")
+    without_vectors(shop_copy, 5)
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and LOST in done.stderr
+
+
+def test_a_search_that_lacks_nothing_says_nothing(shop_copy, caplog):
+    found = Collection.open(catalog.connect(shop_copy / "shop.db"), "products")
+    assert len(found.similar_to_row((9,), 1000)) == 23
+    assert found.lost_vectors() == 0 and not caplog.records
 
 
 def test_what_nothing_can_embed_again_is_not_asked_for_for_ever(shop_copy):

@@ -43,7 +43,8 @@ def two(shop, tmp_path_factory):
 
     folder = shutil.copytree(shop, tmp_path_factory.mktemp("two") / "shop")
     database = folder / "shop.db"
-    embed(database, "products", EmbedOptions(model="resnet18", metric="l2", collection="second"))
+    embed(database, "products", EmbedOptions(model="resnet18", resize="pad", collection="second"))
+    embed(database, "products", EmbedOptions(model="resnet18", metric="l2", collection="third"))
     row = {"id": 1, "picture": "pictures/red-box.png"}
     sqlite_utils.Database(database)["others"].insert(row, pk="id")
     embed(database, "others", EmbedOptions(model="resnet18"))
@@ -421,14 +422,17 @@ async def test_token_is_bound_to_database_and_collection(shop, picture, tmp_path
     assert (await another.client.get(f"{PAGE}.json?_upload={token}")).status_code == 404
 
 
-async def test_another_collection_says_that_it_has_not_the_picture(two, picture):
+async def test_a_collection_of_another_network_says_that_it_has_not_the_picture(two, picture):
     """From tab to tab: the picture is not kept, so the other model cannot look at it."""
     ds = Datasette([str(two / "shop.db")])
     sent = await ds.client.post(f"{PAGE}?category=box", files={"image": ("x.png", picture)})
     page = await ds.client.get(sent.headers["location"])
     tabs = page.text.partition('aria-label="Collections"')[2].partition("</nav>")[0]
-    here, other = (html.unescape(url) for url in re.findall(r'href="([^"]*)"', tabs))
+    here, other, same = (html.unescape(url) for url in re.findall(r'href="([^"]*)"', tabs))
     assert here == sent.headers["location"]
+    # One that the same network looks at has the same vector of it.
+    page = await ds.client.get(same)
+    assert page.status_code == 200 and "6 most similar" in page.text
     page = await ds.client.get(other)
     assert page.status_code == 404
     assert (
@@ -462,14 +466,15 @@ def test_uploads_expire_and_the_oldest_goes(shop):
     third = known.remember("shop", record, "v3", None, **keep)
     with pytest.raises(NotFound):
         known.find("shop", record, first)
-    # Another database, another collection, or the same made by something else.
+    # Another database, another table, or a collection made by something else.
     for database, changed in (
-        ("other", {}), ("shop", {"name": "others"}), ("shop", {"table_name": "others"}),
+        ("other", {}), ("shop", {"table_name": "others"}),
         ("shop", {"model": "mini"}), ("shop", {"weights": "0"}), ("shop", {"resize": "pad"}),
     ):  # fmt: skip
         with pytest.raises(NotFound):
             known.find(database, replace(record, **changed), third)
-    assert known.find("shop", replace(record, id=9, finished=None), third).vector == "v3"
+    for changed in ({"id": 9, "finished": None}, {"name": "second", "metric": "l2"}):
+        assert known.find("shop", replace(record, **changed), third).vector == "v3"
     now = 61.0
     with pytest.raises(NotFound):
         known.find("shop", record, third)

@@ -11,7 +11,7 @@ from .. import catalog
 from ..catalog import CollectionRecord, Rows
 from ..errors import ImageSearchError, SidecarMissing
 from ..vector_index import Sidecar, mend, problems
-from ..wording import command_line
+from .lost import count_lost, told
 from .others import is_shared, own_sidecar
 from .search import Collection, identity_of
 
@@ -53,14 +53,12 @@ def _verify(conn, record: CollectionRecord) -> Finding:
 
 def _missing(conn, record: CollectionRecord) -> int:
     """How many pictures that rows have are without a vector."""
-    used = Rows(conn, record).pictures_in_use()
-    if len(used) == 0:
-        return 0
+    rows = Rows(conn, record)
     try:
         index = Sidecar(record.sidecar_path(conn), identity_of(record))
     except SidecarMissing:
-        return len(used)
-    return int((~index.contains(used)).sum())
+        return len(rows.pictures_in_use())
+    return count_lost(rows, index)
 
 
 def repair(database: Path) -> list[str]:
@@ -89,13 +87,5 @@ def _repair(conn, database: Path, record: CollectionRecord) -> list[str]:
         record.table_with_column(conn)
         record.table(conn)
     if missing:
-        said.append(missing_vectors(database, record, missing))
+        said.append(told(database, record, missing))
     return said
-
-
-def missing_vectors(database: Path | str, record: CollectionRecord, count: int) -> str:
-    """That so many pictures of a collection have lost theirs, and what helps."""
-    return (
-        f"{count:,} pictures of {record.name!r} have to be embedded again: "
-        f"run {command_line('embed', database, record.name)}."
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import sqlite3
 from collections import defaultdict
@@ -16,7 +17,10 @@ from ..catalog import CollectionRecord, Rows
 from ..errors import NotFound, SidecarError, UsageError
 from ..vector_index import EmptySidecar, Identity, Neighbours, compare
 from ..wording import free_names
+from .lost import count_lost, told
 from .opened import looked_up, opened_sidecar
+
+log = logging.getLogger("datasette_image_search")
 
 DEFAULT_K = 10
 MAX_K = 10_000
@@ -67,6 +71,7 @@ class Collection:
         self.record = record
         self.rows = Rows(conn, record)
         self._index = None
+        self._lost: tuple = (None, 0)  # in which snapshot of the index, and how many
 
     @classmethod
     def open(
@@ -174,6 +179,8 @@ class Collection:
         while wanted <= max(_FILTERED_MOST, _FILTERED * (k + SLACK)):
             neighbours = self.index.search(queries, wanted)[0]
             matches = self._rows_of(neighbours, k, where, parameters, without)
+            if len(matches) < k and where is None:
+                self.lost_vectors()
             if len(matches) >= k or len(neighbours.ids) < wanted:
                 return matches
             # Many rows have gone since the last embed, or a filter leaves few. As many as
@@ -184,11 +191,24 @@ class Collection:
         neighbours = self.index.search(queries, k + 1, allowed)[0]
         return self._rows_of(neighbours, k, where, parameters, without)
 
+    def lost_vectors(self) -> int:
+        """How many pictures have a row and no vector: matches that cannot be found. It is said
+        in the log, once while nothing changes."""
+        snapshot = self.index.refresh()
+        if self._lost[0] is not snapshot:
+            self._lost = snapshot, count_lost(self.rows, self.index)
+            if self._lost[1]:
+                name = catalog.database_name(self.conn)
+                log.warning("%s", told(name, self.record, self._lost[1]))
+        return self._lost[1]
+
     def similar_to_rows(self, rows: list[tuple[tuple, int]], k: int) -> list[list[Match]]:
         """As :meth:`similar_to_row` of each, given as (key, picture id), found together."""
         snapshot = self.index.refresh()
         places = snapshot.places(np.array([picture for _, picture in rows], np.int64))
         slots = np.flatnonzero(places >= 0).tolist()
+        if len(slots) < len(rows):
+            self.lost_vectors()
         vectors = snapshot.read(places[slots])
         wanted = k + _SLACK_TOGETHER
         found = snapshot.search(vectors, wanted)
@@ -200,6 +220,8 @@ class Collection:
             own = _matches(neighbours, keys, k, without=key)
             if len(own) < k and len(neighbours.ids) == wanted:  # many rows have gone
                 own = self.similar_to_vector(vector, k, without=key)
+            if len(own) < k:
+                self.lost_vectors()
             matches[slot] = own
         return matches
 
@@ -217,7 +239,10 @@ class Collection:
     def vector_of(self, key: tuple) -> np.ndarray | None:
         """The stored vector of a row's picture, or None where it has none."""
         picture, _ = self.rows.picture_of(key)
-        return None if picture is None else self.index.vector(picture)
+        vector = None if picture is None else self.index.vector(picture)
+        if vector is None and picture is not None:
+            self.lost_vectors()
+        return vector
 
     def similarity(self, one: tuple, other: tuple) -> float | None:
         """Cosine similarity of two rows' pictures; None where one has none."""

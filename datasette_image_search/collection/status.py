@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from .. import catalog
 from ..catalog import CollectionRecord, SeenRows
 from ..errors import ImageSearchError
-from .mending import missing_vectors
+from .lost import count_lost, told
 from .search import Collection
 
 
@@ -42,8 +42,8 @@ def _status_of(conn, record: CollectionRecord, most_failures: int | None) -> Col
             collection = Collection.open(conn, record.name, of_collection=True)
             counts = rows.counts()
             index = collection.index
-            missing = int((~index.contains(rows.pictures_in_use())).sum())
-            problem = missing_vectors(name, record, missing) if missing else None
+            lost = count_lost(rows, index)
+            problem = told(name, record, lost) if lost else None
             size = len(index), index.kind, index.bytes
             return CollectionStatus(record, counts, failures, *size, problem)
     except ImageSearchError as error:

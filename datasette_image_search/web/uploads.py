@@ -37,6 +37,10 @@ class _Place(NamedTuple):
         made_by = record.model, record.weights, record.resize
         return cls(database, record.name, record.table_name, *made_by)
 
+    def serves(self, other: _Place) -> bool:
+        """Is a picture's vector the same in the ``other``?"""
+        return self._replace(collection=other.collection) == other
+
     def is_beside(self, other: _Place) -> bool:
         """Another collection of the same table?"""
         same_table = (self.database, self.table) == (other.database, other.table)
@@ -68,7 +72,8 @@ class Uploads:
         return len(self._known)
 
     def remember(self, database: str, record, vector, thumbnail, *, seconds: int, most: int) -> str:
-        """A token for the picture, good for ``seconds`` in this collection alone.
+        """A token for the picture, good for ``seconds`` in this collection, and in those of its
+        table that make the same vector of it.
 
         Good for whoever has it and may see the table: an address can be shared.
         """
@@ -94,7 +99,7 @@ class Uploads:
         with self._lock:
             upload = self._known.get(str(token))
             if upload is not None and upload.until > self._clock():
-                if upload.place == place:
+                if upload.place.serves(place):
                     return upload
                 if upload.place.is_beside(place):
                     raise NotFound(

@@ -1,0 +1,23 @@
+"""Vectors that rows should have and the sidecar has not: an older file was put back, or a newer
+database beside it. What is found then is right, and may be less than there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..catalog import CollectionRecord, Rows
+from ..vector_index import Sidecar
+from ..wording import command_line
+
+
+def count_lost(rows: Rows, index: Sidecar) -> int:
+    """How many pictures that rows have are without a vector."""
+    return int((~index.contains(rows.pictures_in_use())).sum())
+
+
+def told(database: Path | str, record: CollectionRecord, count: int) -> str:
+    """That so many pictures of a collection have lost theirs, and what helps."""
+    return (
+        f"{count:,} pictures of {record.name!r} have to be embedded again: "
+        f"run {command_line('embed', database, record.name)}."
+    )
