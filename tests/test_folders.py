@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import sqlite_utils
+from conftest import draw
 
 from datasette_image_search import catalog, collection
 from datasette_image_search.collection import Collection, EmbedOptions, embed
@@ -31,6 +32,24 @@ def test_a_root_in_which_nothing_is_changes_nothing(shop_copy):
     assert neighbours(shop_copy) == before
     shutil.move(shop_copy / "pictures", shop_copy / "wrong" / "pictures")
     assert embed(database, "products", EmbedOptions(root=shop_copy / "wrong")).failed == 0
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_link_is_followed_to_where_it_leads_now(shop_copy, tmp_path, inside):
+    database = shop_copy / "shop.db"
+    place = shop_copy if inside else tmp_path
+    for version in ("v1", "v2"):
+        shutil.copytree(shop_copy / "pictures", place / version / "pictures")
+    link = place / "current"
+    link.symlink_to("v1")
+    assert embed(database, "products", EmbedOptions(root=link)).failed == 0
+    (name,) = sorted((place / "v2" / "pictures").iterdir())[:1]
+    draw("disc", "red", (61, 61)).save(name)
+    link.unlink()
+    link.symlink_to("v2")
+    assert embed(database, "products").embedded == 1
+    (record,) = catalog.collections(catalog.connect(database))
+    assert record.root == ("current" if inside else str(link))
 
 
 def test_an_empty_mount_point_replaces_nothing(shop_copy):

@@ -24,7 +24,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from augment import view
 from data import CACHE_SIZE, cached, leave_out, read_tables
-from measure import in_words, standardised, validation_figures, vectors
+from measure import (
+    in_words,
+    pictures_of_kinds,
+    precision_at_1,
+    standardised,
+    validation_figures,
+    vectors,
+)
 
 
 def main():
@@ -38,6 +45,7 @@ def main():
     add("--rate", type=float, default=1e-3)
     add("--decay", type=float, default=0.05)
     add("--leave-out", type=int, default=0, help="clothes not trained on, measured apart")
+    add("--kinds", type=Path, help="a folder of folders: pictures of other kinds, measured too")
     add("--seed", type=int, default=1)
     options = parser.parse_args()
     torch.manual_seed(options.seed)
@@ -77,6 +85,10 @@ def main():
         if (epoch + 1) % 10 == 0 or epoch + 1 == options.epochs:
             features = torch.nn.Sequential(network.features, network.avgpool, torch.nn.Flatten())
             found = validation_figures(partial(vectors, features.eval(), tested), pictures)
+            if options.kinds:
+                other, kinds = pictures_of_kinds(options.kinds, options.side)
+                seen = vectors(features, other, np.arange(len(other)))
+                found["other_kinds"] = precision_at_1(seen, kinds)
             print(f"  validation P@1 of the pooled features: {in_words(found)}", flush=True)
 
 

@@ -31,6 +31,9 @@ def main():
     parser.add_argument("--work", type=Path, default=Path(__file__).parent / ".cache")
     parser.add_argument("--model", default="mini")
     parser.add_argument("--weights", help="other weights for the model")
+    parser.add_argument(
+        "--kinds", type=Path, help="a folder of folders: pictures of other kinds, measured too"
+    )
     options = parser.parse_args()
     found = read_tables(options.pictures)
     work = options.work / f"card-{options.model}"
@@ -72,6 +75,15 @@ def main():
         results[f"copy found among {GALLERY:,}, {change}"] = evaluate(
             database, "copies", "original", arguments
         )
+    if options.kinds:
+        command("load", database, "others", options.kinds)
+        others = sqlite_utils.Database(database)["others"]
+        others.add_column("kind", str)
+        others.db.execute("update others set kind = substr(path, 1, instr(path, '/') - 1)")
+        others.db.conn.commit()
+        others.db.close()
+        command("embed", database, "others", "--column", "path", *model)
+        results["other kinds"] = evaluate(database, "others", "kind", ())
     print()
     for name, found in results.items():
         first = f"P@1 {found['p_at_1']:.3f} ± {found['p_at_1_error']:.3f}"

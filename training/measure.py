@@ -1,6 +1,7 @@
 """Figures for choosing: how well vectors find pictures of the same kind."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ from data import main_clothes
 
 from datasette_image_search.models import mini
 from datasette_image_search.models.runtime import choose_precision
+from datasette_image_search.pictures import Geometry, prepare
 
 
 def normalised(pixels):
@@ -96,6 +98,14 @@ def validation_figures(vectors_of, pictures):
     if len(left_out):
         figures["left_out"] = precision_at_1(vectors_of(left_out), kinds[left_out])
     return figures
+
+
+def pictures_of_kinds(folder, side):
+    """A folder of folders: (pixels N×side×side×3, the folder of each), as the plugin reads them."""
+    files = sorted(file for file in Path(folder).glob("*/*") if file.is_file())
+    geometry = Geometry(side)
+    pixels = [prepare(file.read_bytes(), geometry, thumbnail=False).pixels for file in files]
+    return np.stack(pixels), [file.parent.name for file in files]
 
 
 def in_words(figures):

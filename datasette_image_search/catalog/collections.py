@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from dataclasses import dataclass, fields
 from operator import attrgetter
@@ -293,8 +294,13 @@ def remember_folder(conn: sqlite3.Connection, table: str, folder: Path) -> None:
 
 
 def portable(conn: sqlite3.Connection, folder: Path) -> str:
-    """``folder`` relative to the database's where it lies inside, so both move together."""
-    folder = folder.resolve()
+    """``folder`` relative to the database's where it lies inside, so both move together.
+
+    A link is remembered as the link: it may lead to a newer folder the next time.
+    """
+    folder = Path(os.path.abspath(folder))
     home = Path(database_path(conn)).resolve().parent
-    inside = folder.is_relative_to(home)
-    return folder.relative_to(home).as_posix() if inside else str(folder)
+    for same in (folder, folder.parent.resolve() / folder.name, folder.resolve()):
+        if same.is_relative_to(home):
+            return same.relative_to(home).as_posix()
+    return str(folder)

@@ -54,11 +54,13 @@ def _verify(conn, record: CollectionRecord) -> Finding:
 def _missing(conn, record: CollectionRecord) -> int:
     """How many pictures that rows have are without a vector."""
     rows = Rows(conn, record)
+    used = rows.pictures_in_use()
+    if len(used) == 0:
+        return 0  # an embed has just begun, and what lies there may be the one's before
     try:
-        index = Sidecar(record.sidecar_path(conn), identity_of(record))
+        return count_lost(rows, Sidecar(record.sidecar_path(conn), identity_of(record)))
     except SidecarMissing:
-        return len(rows.pictures_in_use())
-    return count_lost(rows, index)
+        return len(used)
 
 
 def repair(database: Path) -> list[str]:
