@@ -61,8 +61,7 @@ def write(
 
     ``read`` gives the vectors of rows (0 … n - 1, in the order of ``ids``), a few
     thousand at a time: they are never all in memory. ``earlier`` is the index whose
-    vectors come first, if they do. Raises :class:`SidecarError` where it cannot be
-    written; the old file is there then as before.
+    vectors come first, if they do. Raises :class:`SidecarError` as ``replacing`` does.
     """
     with replacing(path) as file:
         facts = _write_vectors(file, ids, read, kind, identity, earlier)

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import SidecarError, SidecarMissing
+
+# What is said by file systems that make no folder durable (SMB, some of FUSE), or of a
+# folder that may be written and not read.
+_NO_FOLDER_SYNC = {
+    errno.EACCES,
+    errno.EBADF,
+    errno.EINVAL,
+    errno.ENOSYS,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+}
+
+
+class Unsettled(SidecarError):
+    """The new file is in its place; a power failure may yet bring back the one before."""
+
+    def __init__(self, path: Path, error: OSError):
+        super().__init__(
+            f"{path} has been written, but may not outlast a power failure: {_reason(error)}."
+        )
+        self.path = path
 
 
 def journal_path(path: Path) -> Path:
@@ -24,7 +46,8 @@ def _partial_path(path: Path) -> Path:
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A new file, open, that takes the place of ``path`` once all of it is on disk.
 
-    Raises :class:`SidecarError` where it cannot be written; ``path`` is then as before.
+    Raises :class:`SidecarError` where it cannot be written; ``path`` is then as before,
+    unless it is :class:`Unsettled`.
     """
     partial = _partial_path(path)
     try:
@@ -33,12 +56,16 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
-        _sync_folder(path.parent)
     except BaseException as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # the next writer removes it
+            partial.unlink()
         if isinstance(error, OSError):
             raise cannot_write(path, error) from error
         raise
+    try:
+        sync_folder(path.parent)
+    except OSError as error:
+        raise Unsettled(path, error) from error
 
 
 def copy(source: Path, target: Path) -> None:
@@ -53,14 +80,22 @@ def unlink_partials(path: Path) -> None:
         _partial_path(file).unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in ``folder`` durable, where the system can (Windows cannot)."""
-    if os.name == "posix":
+def sync_folder(folder: Path) -> None:
+    """Make the names in ``folder`` durable, where the system can (Windows cannot).
+
+    Raises OSError where it can and fails.
+    """
+    if os.name != "posix":
+        return
+    try:
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
 
 
 def missing(path: Path) -> SidecarMissing:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import SidecarError, SidecarMissing
 from . import base_file, journal, salvage
-from .files import copy, journal_path, replacing
+from .files import Unsettled, copy, journal_path, replacing
 from .identity import Identity
 from .lock import hold
 from .sidecar import Sidecar
@@ -58,8 +58,9 @@ def _mend_base(path: Path, identity: Identity) -> list[str]:
         aside = _second_name(path)  # not another: killed at any moment, one finds it here
         try:
             base_file.write(path, kept.ids, kept.read, kept.kind, identity)
-        except BaseException:
-            aside.unlink()  # a full disk: another time there may be room
+        except BaseException as error:
+            if not _in_place(path, error):
+                aside.unlink()  # a full disk: another time there may be room
             raise
     else:
         aside = _set_aside(path)
@@ -94,10 +95,16 @@ def _write_anew(
             for record in records:
                 new.write(record.encoded())
             copy(file, aside)  # not a rename: at any moment, a journal is there
-    except BaseException:
-        aside.unlink(missing_ok=True)
+    except BaseException as error:
+        if not _in_place(file, error):
+            aside.unlink(missing_ok=True)
         raise
     return aside
+
+
+def _in_place(path: Path, error: BaseException) -> bool:
+    """Is the new file at ``path`` all the same? What was there is then aside alone."""
+    return isinstance(error, Unsettled) and error.path == path
 
 
 def _second_name(path: Path) -> Path:

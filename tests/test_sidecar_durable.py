@@ -1,0 +1,90 @@
+"""What is said to be written is on disk, and what is said not to be has left nothing."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import contextmanager
+from itertools import count
+
+import pytest
+from test_sidecar_files import files
+from test_vector_index import damaged, identity, vectors
+
+from datasette_image_search.errors import SidecarError
+from datasette_image_search.vector_index import Sidecar, SidecarWriter, mend, problems
+from datasette_image_search.vector_index.files import journal_path as journal_of
+
+IDS, DATA = vectors(6000)
+FOLDERS = pytest.mark.skipif(os.name != "posix", reason="elsewhere no folder is made durable")
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "shop.products.faiss"
+
+
+@contextmanager
+def folders_fail(number: int, after: int = 0):
+    """Making a folder durable fails with this errno, but for the first ``after`` times."""
+    real, times = os.fsync, count()
+
+    def fsync(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) and next(times) >= after:
+            raise OSError(number, os.strerror(number))
+        real(descriptor)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", fsync)
+        yield
+
+
+# -- a folder -----------------------------------------------------------------------------
+
+
+@FOLDERS
+@pytest.mark.parametrize("refusal", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_that_makes_no_folder_durable_is_written_to(path, refusal):
+    """As SMB's and some of FUSE's."""
+    with folders_fail(refusal), SidecarWriter(path, identity()) as writer:
+        writer.add(IDS[:50], DATA[:50])
+        writer.save()
+        writer.add(IDS[50:60], DATA[50:60])
+    assert sorted(Sidecar(path, identity()).ids()) == sorted(IDS[:60])
+    assert sorted(files(path.parent)) == [path.name, f"{path.name}-journal"]
+
+
+@FOLDERS
+def test_a_file_that_is_in_its_place_is_not_said_to_be_unwritten(path):
+    with SidecarWriter(path, identity()) as writer:
+        writer.add(IDS[:50], DATA[:50])
+        said = r"faiss has been written, but may not outlast a power failure: input/output error"
+        with folders_fail(errno.EIO), pytest.raises(SidecarError, match=said):
+            writer.save()
+        assert journal_of(path).exists()  # all of it, should the file be gone
+        assert sorted(Sidecar(path, identity()).ids()) == sorted(IDS[:50])
+        writer.save()
+    assert not journal_of(path).exists()
+    assert problems(path, identity()) == []
+
+
+@FOLDERS
+@pytest.mark.parametrize("what", ["journal", "base"])
+def test_a_mended_file_whose_folder_fails_still_has_what_it_replaced_beside_it(path, what):
+    with SidecarWriter(path, identity()) as writer:
+        writer.add(IDS, DATA)
+        if what == "base":
+            writer.save()
+            hit = path
+        else:
+            writer.add(IDS[:10], DATA[:10])
+            hit = journal_of(path)
+    damaged(hit, 8 * 100_000)
+    before = hit.read_bytes()
+    # A journal's copy is made durable first, in the same folder.
+    said = rf"{hit.name} has been written, but may not outlast a power failure: input/output error"
+    with folders_fail(errno.EIO, after=what == "journal"), pytest.raises(SidecarError, match=said):
+        mend(path, identity())
+    assert problems(path, identity()) == []
+    assert files(path.parent)[f"{hit.name}-damaged"] == before
