@@ -88,3 +88,62 @@ def test_a_mended_file_whose_folder_fails_still_has_what_it_replaced_beside_it(p
         mend(path, identity())
     assert problems(path, identity()) == []
     assert files(path.parent)[f"{hit.name}-damaged"] == before
+
+
+# -- a journal ----------------------------------------------------------------------------
+
+
+@contextmanager
+def made_durable():
+    """A list of what is made durable meanwhile: (inode, size) of each file and folder."""
+    real, found = os.fsync, []
+
+    def fsync(descriptor):
+        of = os.fstat(descriptor)
+        found.append((of.st_ino, of.st_size))
+        real(descriptor)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", fsync)
+        yield found
+
+
+def test_a_batch_is_on_disk_when_add_returns(path):
+    with SidecarWriter(path, identity()) as writer:
+        for start in (0, 50):
+            with made_durable() as found:
+                writer.add(IDS[start : start + 50], DATA[start : start + 50])
+            journal = journal_of(path).stat()
+            assert (journal.st_ino, journal.st_size) in found
+
+
+@FOLDERS
+@pytest.mark.parametrize("left", [None, b"half", "a base"])
+def test_the_name_of_a_new_journal_is_on_disk_too(path, left):
+    """Also of one that a kill has left before it was, and of the one after a whole write."""
+    folder = path.parent.stat().st_ino
+    if left == b"half":
+        journal_of(path).write_bytes(left)
+    with SidecarWriter(path, identity()) as writer:
+        if left == "a base":
+            writer.add(IDS[:50], DATA[:50])
+            writer.save()
+        with made_durable() as found:
+            writer.add(IDS[50:60], DATA[50:60])
+        assert folder in [inode for inode, _ in found]
+        with made_durable() as found:
+            writer.add(IDS[60:70], DATA[60:70])
+        assert folder not in [inode for inode, _ in found]  # once is enough
+
+
+@FOLDERS
+def test_a_batch_whose_journal_may_not_last_is_taken_back(path):
+    with SidecarWriter(path, identity()) as writer:
+        said = "journal cannot be written: input/output error"
+        with folders_fail(errno.EIO), pytest.raises(SidecarError, match=said):
+            writer.add(IDS[:50], DATA[:50])
+        assert len(writer) == 0 and journal_of(path).stat().st_size == 0
+        with made_durable() as found:
+            writer.add(IDS[50:60], DATA[50:60])
+        assert path.parent.stat().st_ino in [inode for inode, _ in found]
+    assert sorted(Sidecar(path, identity()).ids()) == sorted(IDS[50:60])

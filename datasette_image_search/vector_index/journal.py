@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import SidecarDamaged, SidecarError, SidecarMismatch
-from .files import cannot_read, cannot_write
+from .files import cannot_read, cannot_write, sync_folder
 from .identity import Identity
 
 _HEADER = struct.Struct("<4sIII")
@@ -258,6 +258,8 @@ class JournalWriter:
             while left:
                 left = left[self._file.write(left) :]
             os.fsync(self._file.fileno())
+            if self._end == 0:
+                sync_folder(self._path.parent)  # its name is as new as what is in it
         except OSError as error:
             # A record half written (a full disk) is taken back, so that the next fits.
             self._file.truncate(self._end)
