@@ -147,3 +147,87 @@ def test_a_batch_whose_journal_may_not_last_is_taken_back(path):
             writer.add(IDS[50:60], DATA[50:60])
         assert path.parent.stat().st_ino in [inode for inode, _ in found]
     assert sorted(Sidecar(path, identity()).ids()) == sorted(IDS[50:60])
+
+
+@contextmanager
+def at_most(length: int):
+    """No file grows beyond this: a write fails half way, as on a full disk."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (length, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_half_a_batch_is_taken_back_at_once(path):
+    with SidecarWriter(path, identity()) as writer:
+        writer.add(IDS[:50], DATA[:50])
+        before = journal_of(path).read_bytes()
+        said = "journal cannot be written: file too large"
+        with at_most(len(before) + 1000), pytest.raises(SidecarError, match=said):
+            writer.add(IDS[50:100], DATA[50:100])
+        assert journal_of(path).read_bytes() == before
+        writer.add(IDS[100:110], DATA[100:110])
+    assert sorted(Sidecar(path, identity()).ids()) == sorted([*IDS[:50], *IDS[100:110]])
+
+
+class Uncut:
+    """A file that cannot be cut off once it has been written to: a disk that fails."""
+
+    def __init__(self, file):
+        self._file, self._written = file, False
+
+    def __getattr__(self, name):
+        return getattr(self._file, name)
+
+    def write(self, data):
+        self._written = True
+        return self._file.write(data)
+
+    def truncate(self, length):
+        if self._written:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return self._file.truncate(length)
+
+
+def test_half_a_batch_that_could_not_be_taken_back_is_cut_off_by_the_next(path, monkeypatch):
+    with SidecarWriter(path, identity()) as writer:
+        writer.add(IDS[:50], DATA[:50])
+        whole = journal_of(path).stat().st_size
+        with at_most(whole + 5000), monkeypatch.context() as patched:
+            patched.setattr(writer._journal, "_file", Uncut(writer._journal._file))
+            with pytest.raises(SidecarError, match="journal cannot be written: file too large"):
+                writer.add(IDS[50:100], DATA[50:100])
+        assert journal_of(path).stat().st_size == whole + 5000
+        assert sorted(Sidecar(path, identity()).ids()) == sorted(IDS[:50])
+        writer.add(IDS[100:101], DATA[100:101])
+        assert sorted(Sidecar(path, identity()).ids()) == sorted([*IDS[:50], IDS[100]])
+
+
+def test_a_journal_that_cannot_be_opened_is_said(path):
+    with SidecarWriter(path, identity()) as writer:
+        journal_of(path).mkdir()
+        with pytest.raises(SidecarError, match="journal cannot be written: is a directory"):
+            writer.add(IDS[:50], DATA[:50])
+        journal_of(path).rmdir()
+        writer.add(IDS[:50], DATA[:50])
+    assert sorted(Sidecar(path, identity()).ids()) == sorted(IDS[:50])
+
+
+@pytest.mark.parametrize("left", [None, b"", b"short"])
+def test_a_journal_that_has_gone_is_not_made_anew_of_zeros(path, left):
+    """The next who opens it begins with what is there."""
+    with SidecarWriter(path, identity()) as writer:
+        writer.add(IDS[:50], DATA[:50])
+    with SidecarWriter(path, identity()) as writer:
+        journal_of(path).unlink()
+        if left is not None:
+            journal_of(path).write_bytes(left)
+        with pytest.raises(SidecarError, match="journal has been replaced or removed by another"):
+            writer.add(IDS[50:60], DATA[50:60])
+        assert left == (journal_of(path).read_bytes() if journal_of(path).exists() else None)
+    with SidecarWriter(path, identity()) as writer:
+        writer.add(IDS[60:70], DATA[60:70])
+    assert sorted(Sidecar(path, identity()).ids()) == sorted(IDS[60:70])

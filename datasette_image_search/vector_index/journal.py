@@ -25,6 +25,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -245,14 +246,16 @@ class JournalWriter:
         self._end = end
 
     def append(self, record: bytes) -> int:
-        """Write one record and wait for the disk; the file's new length in bytes."""
-        if self._file is None:
-            mode = "r+b" if self._path.exists() else "x+b"
-            self._file = open(self._path, mode, buffering=0)
-            self._file.truncate(self._end)
+        """Write one record and wait for the disk; the file's new length in bytes.
+
+        Raises :class:`Replaced` where the journal that it continues is gone or cut short.
+        """
         if self._end == 0:
             record = encode_identity(self._identity, self._continues) + record
         try:
+            if self._file is None:
+                self._file = self._opened()
+            self._file.truncate(self._end)
             self._file.seek(self._end)
             left = memoryview(record)
             while left:
@@ -261,11 +264,26 @@ class JournalWriter:
             if self._end == 0:
                 sync_folder(self._path.parent)  # its name is as new as what is in it
         except OSError as error:
-            # A record half written (a full disk) is taken back, so that the next fits.
-            self._file.truncate(self._end)
+            # A record half written (a full disk) is taken back; if not now, by the next.
+            if self._file is not None:
+                with suppress(OSError):
+                    self._file.truncate(self._end)
             raise cannot_write(self._path, error) from error
         self._end += len(record)
         return self._end
+
+    def _opened(self):
+        """The file, made only where nothing has been read or written: another has no records."""
+        try:
+            file = open(self._path, "r+b", buffering=0)
+        except FileNotFoundError:
+            if self._end:
+                raise _replaced(self._path) from None
+            return open(self._path, "x+b", buffering=0)
+        if os.fstat(file.fileno()).st_size < self._end:
+            file.close()
+            raise _replaced(self._path)
+        return file
 
     def clear(self) -> None:
         """Remove the journal: a whole write holds all that it said."""
