@@ -104,11 +104,11 @@ def transaction(conn: sqlite3.Connection):
     conn.execute("begin immediate")
     try:
         yield conn
+        conn.execute("commit")  # which fails where somebody reads for longer than the patience
     except BaseException:
         if conn.in_transaction:
             conn.execute("rollback")
         raise
-    conn.execute("commit")
 
 
 def state(conn: sqlite3.Connection) -> tuple:
