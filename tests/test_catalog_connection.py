@@ -19,6 +19,46 @@ def database(tmp_path):
     return tmp_path / "shop.db"
 
 
+@pytest.fixture
+def made(monkeypatch):
+    """Every connection that is made meanwhile."""
+    connections, real = [], sqlite3.connect
+
+    def connect(*arguments, **named):
+        connections.append(real(*arguments, **named))
+        return connections[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    return connections
+
+
+def is_open(conn) -> bool:
+    try:
+        conn.total_changes  # noqa: B018
+    except sqlite3.ProgrammingError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("write", [False, True])
+def test_what_is_no_database_is_not_left_open(tmp_path, made, write):
+    """Windows would not let it be removed then."""
+    (tmp_path / "shop.db").write_bytes(b"hello, I am text and no database" * 100)
+    with pytest.raises(CatalogError, match="is not a database that can be used"):
+        catalog.connect(tmp_path / "shop.db", write=write)
+    (conn,) = made
+    assert not is_open(conn)
+
+
+def test_a_database_that_is_locked_is_not_left_open(database, made, monkeypatch):
+    monkeypatch.setattr(catalog.connection, "PATIENCE_SECONDS", 0.1)
+    with closing(sqlite3.connect(database, isolation_level=None)) as writer:
+        writer.execute("begin exclusive")
+        with pytest.raises(CatalogError, match="is locked by another program"):
+            catalog.connect(database)
+        assert [is_open(conn) for conn in made] == [True, False]
+
+
 def test_a_transaction_that_cannot_be_committed_is_over(database, monkeypatch):
     """Somebody reads, for longer than we wait."""
     monkeypatch.setattr(catalog.connection, "PATIENCE_SECONDS", 0.1)

@@ -33,27 +33,35 @@ def connect(path: Path | str, *, write: bool = False) -> sqlite3.Connection:
             check_same_thread=False,
         )
         try:
-            conn.execute("select count(*) from sqlite_master")
-        except sqlite3.OperationalError as error:
+            _look_into(path, conn)
+            if write:
+                conn.create_function("image_search_is_utf8", 1, _is_utf8, deterministic=True)
+            else:
+                conn.execute("pragma query_only = on")
+                conn.text_factory = decoded
+        except BaseException:
             conn.close()
-            if "readonly" not in str(error):
-                raise
-            if not Path(f"{path.resolve()}-journal").exists():
-                raise CatalogError(
-                    f"{path} is in SQLite's WAL mode, in which those who read write too, and its "
-                    "folder cannot be written: give it another mode there where it can be, with "
-                    f"sqlite3 {path.name} 'pragma journal_mode = delete'."
-                ) from error
-            raise CatalogInterrupted(
-                f"a program was killed while it wrote to {path}, and what it left half done can "
-                "be undone only where the file and its folder can be written: open it once there."
-            ) from error
-        if write:
-            conn.create_function("image_search_is_utf8", 1, _is_utf8, deterministic=True)
-        else:
-            conn.execute("pragma query_only = on")
-            conn.text_factory = decoded
+            raise
     return conn
+
+
+def _look_into(path: Path, conn: sqlite3.Connection) -> None:
+    """SQLite opens whatever there is, and says what is wrong when it is asked something."""
+    try:
+        conn.execute("select count(*) from sqlite_master")
+    except sqlite3.OperationalError as error:
+        if "readonly" not in str(error):
+            raise
+        if not Path(f"{path.resolve()}-journal").exists():
+            raise CatalogError(
+                f"{path} is in SQLite's WAL mode, in which those who read write too, and its "
+                "folder cannot be written: give it another mode there where it can be, with "
+                f"sqlite3 {path.name} 'pragma journal_mode = delete'."
+            ) from error
+        raise CatalogInterrupted(
+            f"a program was killed while it wrote to {path}, and what it left half done can "
+            "be undone only where the file and its folder can be written: open it once there."
+        ) from error
 
 
 def _is_utf8(raw: bytes) -> bool:
