@@ -59,6 +59,20 @@ def test_a_database_that_is_locked_is_not_left_open(database, made, monkeypatch)
         assert [is_open(conn) for conn in made] == [True, False]
 
 
+def test_a_database_that_was_opened_is_closed_whatever_is_done_in_it(database, made):
+    with catalog.opened(database, write=True) as conn:
+        conn.execute("insert into products values (3)")
+    assert not is_open(conn)
+    with catalog.opened(database) as conn:
+        assert conn.execute("select count(*) from products").fetchone() == (3,)
+    said = pytest.raises(CatalogError, match=r"shop\.db cannot be written: the file or its folder")
+    with said, catalog.opened(database) as conn:
+        conn.execute("delete from products")
+    with pytest.raises(KeyError), catalog.opened(database) as conn:
+        raise KeyError
+    assert [is_open(conn) for conn in made] == [False] * 4
+
+
 def test_a_transaction_that_cannot_be_committed_is_over(database, monkeypatch):
     """Somebody reads, for longer than we wait."""
     monkeypatch.setattr(catalog.connection, "PATIENCE_SECONDS", 0.1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
@@ -43,6 +44,16 @@ def connect(path: Path | str, *, write: bool = False) -> sqlite3.Connection:
             conn.close()
             raise
     return conn
+
+
+@contextmanager
+def opened(database: Path | str, *, write: bool = False) -> Iterator[sqlite3.Connection]:
+    """A connection as :func:`connect` gives it, closed at the end.
+
+    What SQLite says meanwhile is put as :func:`plainly` does; else raises as ``connect``.
+    """
+    with closing(connect(database, write=write)) as conn, plainly(database):
+        yield conn
 
 
 def _look_into(path: Path, conn: sqlite3.Connection) -> None:
