@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from itertools import count
 
@@ -10,7 +11,14 @@ import pytest
 from test_vector_index import identity, vectors
 
 from datasette_image_search.errors import SidecarError
-from datasette_image_search.vector_index import Sidecar, SidecarWriter, base_file, journal, sidecar
+from datasette_image_search.vector_index import (
+    Sidecar,
+    SidecarWriter,
+    base_file,
+    engine,
+    journal,
+    sidecar,
+)
 from datasette_image_search.vector_index.files import journal_path
 
 IDS, DATA = vectors(400)
@@ -82,6 +90,27 @@ def test_a_whole_write_between_two_looks_of_a_reader(tmp_path, first, opened, go
 
     looks = next(look for look in count() if not interrupted(tmp_path / f"{look}.faiss", look))
     assert looks >= 2
+
+
+def test_a_base_that_is_replaced_while_it_is_read_is_read_again(tmp_path, monkeypatch):
+    """Its tables come from the file that is open, its index from that which has the name."""
+    path, other = tmp_path / "shop.products.faiss", tmp_path / "other.faiss"
+    for file, number in ((path, 0), (other, 1)):
+        with SidecarWriter(file, identity()) as writer:
+            add(writer, number)
+            writer.save()
+    open_index, opened = engine.open_index, []
+
+    def replaced_before(*arguments, **named):
+        if not opened:
+            os.replace(other, path)
+        opened.append(True)
+        return open_index(*arguments, **named)
+
+    monkeypatch.setattr(engine, "open_index", replaced_before)
+    base = base_file.read(path, identity())  # a reader would look again, a writer does not
+    assert len(opened) == 2
+    assert sorted(base.ids) == sorted(IDS[BATCH : 2 * BATCH])
 
 
 def test_a_journal_is_known_by_what_is_in_it(tmp_path, monkeypatch):
