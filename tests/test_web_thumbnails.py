@@ -84,6 +84,27 @@ async def test_tag_follows_the_picture(shop_copy, torch_home):
     assert after.headers["etag"] != tag and after.content != before.content
 
 
+async def test_the_address_of_an_older_picture_is_not_kept(shop_copy, torch_home):
+    """It shows the picture that is there now, and would go on to when that has changed."""
+    from datasette_image_search.collection import EmbedOptions, embed
+
+    async def row_1():
+        rows = (await ds.client.get(f"{PAGE}.json?_similar=2")).json()["rows"]
+        (url,) = (row["_thumbnail"] for row in rows if row["id"] == 1)
+        return url.removeprefix("http://localhost")
+
+    ds = Datasette([str(shop_copy / "shop.db")])
+    old = await row_1()
+    draw("box", "black").save(shop_copy / "pictures" / "red-disc.png")
+    embed(shop_copy / "shop.db", "products", EmbedOptions())
+    new = await row_1()
+    assert "_picture=" in old and old != new
+    for url, kept in ((new, "max-age=86400"), (old, "no-cache"), (f"{old}x", "no-cache")):
+        answer = await ds.client.get(url)
+        assert answer.status_code == 200
+        assert answer.headers["cache-control"] == f"private, {kept}", url
+
+
 @pytest.mark.parametrize("row", ["99", "x", "1,2", "~00", "~zz", "1%2F..%2F2"])
 async def test_no_such_row(ds, row):
     answer = await ds.client.get(f"{PAGE}/thumbnail/{row}")
