@@ -233,6 +233,26 @@ def test_a_query_of_a_million_searches_is_interrupted(conn):
     assert len(called) < 100
 
 
+@pytest.mark.parametrize(
+    "call", ["similar_images('products', id, 2)", "image_similarity('products', id, 1)"]
+)
+def test_what_interrupts_a_function_interrupts_its_query(conn, call, caplog):
+    """The function's own question to SQLite has taken the interruption for itself."""
+    conn.row_factory = sqlite3.Row  # set aside while a function works
+    interrupted = []
+
+    def once():
+        if conn.row_factory is None and not interrupted:
+            interrupted.append(True)
+            return 1
+        return 0
+
+    conn.set_progress_handler(once, 1)
+    with pytest.raises(sqlite3.OperationalError, match="^interrupted$"):
+        ask(conn, f"select {call} from products")
+    assert interrupted and not caplog.records
+
+
 def test_only_the_main_database_is_seen(shop, shop_copy, tmp_path):
     """None that is attached, and no temporary table of the same name."""
     other = sqlite3.connect(tmp_path / "other.db")
