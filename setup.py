@@ -38,6 +38,7 @@ setup(
             "playwright>=1.45",
             "pytest>=8",
             "pytest-asyncio>=0.23",
+            "pytest-timeout>=2.3",
             "ruff>=0.6",
         ],
     },
