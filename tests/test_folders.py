@@ -6,11 +6,11 @@ import shutil
 
 import pytest
 import sqlite_utils
-from conftest import draw
+from conftest import COLOURS, draw
 
 from datasette_image_search import catalog, collection
-from datasette_image_search.collection import Collection, EmbedOptions, embed
-from datasette_image_search.errors import NotFound
+from datasette_image_search.collection import Collection, EmbedOptions, embed, load
+from datasette_image_search.errors import NotFound, UsageError
 from datasette_image_search.sources import fetched
 
 
@@ -62,6 +62,31 @@ def test_an_empty_mount_point_replaces_nothing(shop_copy):
     (shop_copy / "pictures").rmdir()
     (shop_copy / "away").rename(shop_copy / "pictures")
     assert embed(database, "products", EmbedOptions(replace=True)).embedded == 24
+
+
+def test_a_table_that_takes_anothers_name_does_not_take_its_folder(tmp_path):
+    """Built beside the old one and renamed into its place, as databases are brought up to date."""
+    database = tmp_path / "x.db"
+    for name, shape in (("old", "disc"), ("new", "box")):
+        (tmp_path / name).mkdir()
+        for number, colour in enumerate(list(COLOURS)[:6]):
+            draw(shape, colour).save(tmp_path / name / f"{number}.png")
+        load(database, f"pics_{name}", tmp_path / name)
+    embed(database, "pics_old", EmbedOptions(model="mini"))
+    db = sqlite_utils.Database(database)
+    db["pics_old"].drop()
+    db.execute("alter table pics_new rename to pics_old")
+    with pytest.raises(UsageError) as caught:
+        embed(database, "pics_old")
+    assert str(caught.value) == (
+        f"most files in {tmp_path / 'old'} have another size than 'pics_old' says: run "
+        "'datasette image-search load x.db pics_old' with the folder that it was made of first."
+    )
+    load(database, "pics_old", tmp_path / "new")
+    assert embed(database, "pics_old").embedded == 6
+    # A few that were changed since are what embed is for.
+    draw("disc", "red").save(tmp_path / "new" / "1.png")
+    assert embed(database, "pics_old").embedded == 1
 
 
 def test_a_picture_that_is_too_large_now_is_not_found_by_the_one_before(shop_copy, monkeypatch):

@@ -733,10 +733,14 @@ def waits(monkeypatch):
     ],
 )
 def test_a_server_that_is_asked_too_often_is_asked_again(web, server, waits, path, expected):
-    server.refusals = 3
-    web = Sources(web.root, allow_private=True)  # made after the clock was changed
+    server.refusals, told = 3, []
+    web = Sources(web.root, allow_private=True, told=told.append)  # after the clock was changed
     assert web.fetch(server.url + path).data == b"at last"
     assert waits == pytest.approx(expected, abs=0.5)
+    assert len(told) == len(expected)
+    if told:
+        waited = f"waits {expected[0]} s for 127.0.0.1:{server.server_port}, which answers "
+        assert told[0].startswith(waited)
 
 
 def test_a_server_that_has_enough_is_left(web, server, waits):

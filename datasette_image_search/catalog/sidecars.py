@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from itertools import chain, count
 from mimetypes import guess_type
 from pathlib import Path
@@ -13,7 +13,7 @@ from urllib.parse import quote as percent_encoded
 from ..errors import CatalogError, NotFound
 from . import schema
 from .collections import SIDECAR, collections
-from .connection import connect, plainly
+from .connection import opened
 
 _HEADER = b"SQLite format 3\0"
 
@@ -80,7 +80,7 @@ def _other_databases(database: Path) -> Iterator[Path]:
 def _sidecars_named(database: Path) -> set[str]:
     try:
         # As its own reader would: what a killed writer has left is rolled back.
-        with closing(connect(database)) as conn, plainly(database):
+        with opened(database) as conn:
             schema.refuse_foreign(conn)
             if not schema.has_table(conn, "image_search_collections"):
                 return set()

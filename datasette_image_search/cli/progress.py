@@ -29,6 +29,8 @@ class Bar:
             self._bar.__exit__(None, None, None)
 
     def tell(self, sentence: str) -> None:
+        if self._bar is not None:
+            click.echo(err=True)  # the bar's own line stays, and it goes on below
         click.echo(visible(f"{self._label} {sentence}"), err=True)
 
     def start(self, total: int) -> None:

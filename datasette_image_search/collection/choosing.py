@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
-from itertools import chain
 from pathlib import Path
 
 from .. import catalog, models, pictures
-from ..catalog import CollectionRecord, Rows, RowsWriter, Table
-from ..errors import NotFound, UsageError
-from ..sources import Sources, is_path
+from ..catalog import CollectionRecord, Rows, Table
+from ..errors import UsageError
 from ..vector_index import METRICS, choose, discarding
+from .folders import folder_missing, require_folder, require_its_files
 from .others import changed_meanwhile, is_shared, is_there, own_sidecar
 from .query_pictures import weights_argument
 
@@ -112,7 +111,7 @@ def _made(conn, database: Path, table_name: str, options: EmbedOptions, extra, o
     # What is refused, also by the network, leaves the database and the old collection as they were.
     require_folder(conn, made)
     if old is not None:
-        _require_its_files(conn, old, made)
+        require_its_files(conn, old, made)
     network = model.load(weights, options.device, options.precision)
     # Only now: meanwhile another database may have taken the name.
     if old is None or is_shared(database, old):
@@ -130,40 +129,6 @@ def _made(conn, database: Path, table_name: str, options: EmbedOptions, extra, o
             catalog.drop(conn, old)
         record = catalog.insert(conn, replace(made, sidecar=sidecar), table)
     return Chosen(record, record, model, weights, network)
-
-
-def files_folder(conn, record: CollectionRecord) -> Path | None:
-    """Where the files are looked for that the table names; None if it has BLOBs or URLs."""
-    value = next(RowsWriter(conn, record).values(), None)
-    return record.root_path(conn) if is_path(value) else None
-
-
-def require_folder(conn, record: CollectionRecord) -> None:
-    # A folder that is not mounted is one mistake, not one for each row.
-    folder = files_folder(conn, record)
-    if folder is not None and not folder.is_dir():
-        raise folder_missing(folder)
-
-
-def _require_its_files(conn, old: CollectionRecord, record: CollectionRecord) -> None:
-    """Raises :class:`NotFound` where pictures are embedded, and not one of them would be found.
-
-    A folder that is mistyped, or there but not mounted, would take from all rows what they have.
-    """
-    if len(Rows(conn, old).pictures_in_use()) == 0:
-        return
-    sources = Sources(record.root_path(conn))
-    every = RowsWriter(conn, record).values()
-    first = next(every, None)
-    if is_path(first) and not any(map(sources.may_be_there, chain((first,), every))):
-        raise NotFound(
-            f"not one file of {record.column_name!r} is in {sources.root}: nothing was changed; "
-            f"name the folder with --root. Until now it was {old.root_path(conn)}."
-        )
-
-
-def folder_missing(root: Path) -> NotFound:
-    return NotFound(f"the pictures' folder {root} is not there: name it with --root.")
 
 
 def settle(conn, chosen: Chosen) -> None:
@@ -271,7 +236,7 @@ def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, 
         weights_name=weights_name,
     )
     if wanted.root != record.root:
-        _require_its_files(conn, record, wanted)
+        require_its_files(conn, record, wanted)
     return Chosen(wanted, record, model, weights)
 
 

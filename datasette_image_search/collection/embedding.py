@@ -21,10 +21,9 @@ from .choosing import (
     Chosen,
     EmbedOptions,
     collection_for,
-    files_folder,
-    folder_missing,
     settle,
 )
+from .folders import files_folder, folder_missing, refuse_another_tables_files
 from .others import is_there
 from .progress import Progress
 from .reading import Read, Reader
@@ -73,30 +72,28 @@ def embed(
     A row that fails is recorded with its reason and stops nothing. Interrupted at any
     moment, the next call goes on from the last batch.
     """
-    conn = catalog.connect(database, write=True)
-    try:
-        with catalog.plainly(database):
-            chosen = collection_for(conn, Path(database), table, options, extra_models)
-            record = chosen.record
-            path, identity = record.sidecar_path(conn), identity_of(record)
-            # What was guessed or remembered; of a stranger's database, which files it names.
-            folder = files_folder(conn, record)
-            where = f"; files are looked for in {folder}" if folder else ""
-            progress.tell(f"{record.table_name}.{record.column_name} with {record.model}{where}.")
-            if record.key_columns == ("rowid",):
-                progress.tell(
-                    f"{record.table_name} has no primary key: after a VACUUM, which may number its "
-                    "rows anew, embed must be run again."
-                )
-            if is_there(conn, chosen.before) and RowsWriter(conn, record).is_empty():
-                mend(path, identity)  # what lies there may be left of another collection
-            with SidecarWriter(path, identity, record.index_kind) as index:
-                settle(conn, chosen)
-                work = _Embedding(conn, chosen, index, options, progress)
-                work.summary.folder, work.summary.column = folder, record.column_name
-                return work.run()
-    finally:
-        conn.close()
+    with catalog.opened(database, write=True) as conn:
+        chosen = collection_for(conn, Path(database), table, options, extra_models)
+        record = chosen.record
+        path, identity = record.sidecar_path(conn), identity_of(record)
+        # What was guessed or remembered; of a stranger's database, which files it names.
+        folder = files_folder(conn, record)
+        refuse_another_tables_files(conn, record)
+        where = f"; files are looked for in {folder}" if folder else ""
+        progress.tell(f"{record.table_name}.{record.column_name} with {record.model}{where}.")
+        if record.key_columns == ("rowid",):
+            progress.tell(
+                f"{record.table_name}, which has no primary key: after a VACUUM, which may number "
+                "its rows anew, embed must be run again. 'sqlite-utils transform DATABASE TABLE "
+                "--pk COLUMN' gives it one."
+            )
+        if is_there(conn, chosen.before) and RowsWriter(conn, record).is_empty():
+            mend(path, identity)  # what lies there may be left of another collection
+        with SidecarWriter(path, identity, record.index_kind) as index:
+            settle(conn, chosen)
+            work = _Embedding(conn, chosen, index, options, progress)
+            work.summary.folder, work.summary.column = folder, record.column_name
+            return work.run()
 
 
 # -- the work -------------------------------------------------------------------------
@@ -113,7 +110,9 @@ class _Embedding:
         self.options = options
         self.progress = progress
         self.rows = RowsWriter(conn, record)
-        self.sources = Sources(record.root_path(conn), allow_private=options.allow_private_urls)
+        self.sources = Sources(
+            record.root_path(conn), allow_private=options.allow_private_urls, told=progress.tell
+        )
         self.summary = Summary()
         self._batch: list[Read] = []  # decoded, waiting for the network
         self._at_work: deque[tuple[list[Read], Future]] = deque()  # what the network has now

@@ -18,23 +18,19 @@ def forget(database: Path, name: str) -> str:
     The user's table stays, and so does the sidecar that a copied database shares with its
     original. Raises :class:`NotFound`, or :class:`Busy` while somebody writes the sidecar.
     """
-    conn = catalog.connect(database, write=True)
-    try:
-        with catalog.plainly(database):
-            every = catalog.collections(conn)
-            record = next((record for record in every if record.is_called(name)), None)
-            if record is None:
-                names = ", ".join(record.name for record in every) or "none"
-                raise NotFound(f"there is no collection {name!r}; there is {names}.")
-            with _sidecar_of(conn, database, record), catalog.transaction(conn):
-                if not is_there(conn, record):
-                    raise changed_meanwhile(record.name)
-                catalog.drop(conn, record)
-                others = [known.id for known in catalog.collections(conn)]
-                catalog.drop_unused_pictures(conn, others)
-            return record.name
-    finally:
-        conn.close()
+    with catalog.opened(database, write=True) as conn:
+        every = catalog.collections(conn)
+        record = next((record for record in every if record.is_called(name)), None)
+        if record is None:
+            names = ", ".join(record.name for record in every) or "none"
+            raise NotFound(f"there is no collection {name!r}; there is {names}.")
+        with _sidecar_of(conn, database, record), catalog.transaction(conn):
+            if not is_there(conn, record):
+                raise changed_meanwhile(record.name)
+            catalog.drop(conn, record)
+            others = [known.id for known in catalog.collections(conn)]
+            catalog.drop_unused_pictures(conn, others)
+        return record.name
 
 
 def _sidecar_of(conn, database: Path, record: CollectionRecord):

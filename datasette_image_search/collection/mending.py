@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +65,7 @@ def _missing(conn, record: CollectionRecord) -> int:
 def repair(database: Path) -> list[str]:
     """Mend every collection from what is left; a sentence for each thing done or to do."""
     said, failed = [], []
-    with closing(catalog.connect(database, write=True)) as conn, catalog.plainly(database):
+    with catalog.opened(database, write=True) as conn:
         for record in catalog.collections(conn):
             try:
                 with catalog.plainly(database):

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import SourceError
 from .fetched import Fetched, quoted
 from .paths import Folder, may_name_a_server
+from .patience import Patience
 from .url import is_url
 from .urls import Web
 
@@ -25,12 +27,19 @@ class Sources:
     """Reads the sources of one collection: paths below ``root``, URLs anywhere public.
 
     ``allow_private`` admits URLs whose host is a private or local address. Made for one
-    run: what is remembered of folders is not looked up again.
+    run: what is remembered of folders is not looked up again. ``told`` is given the end of a
+    sentence when a server is waited for.
     """
 
-    def __init__(self, root: Path, *, allow_private: bool = False):
+    def __init__(
+        self,
+        root: Path,
+        *,
+        allow_private: bool = False,
+        told: Callable[[str], None] = lambda sentence: None,
+    ):
         self._files = Folder(root)
-        self._web = Web(allow_private=allow_private)
+        self._web = Web(allow_private=allow_private, patience=Patience(told))
 
     @property
     def root(self) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timezone
 from email.utils import parsedate_to_datetime
@@ -23,9 +24,13 @@ class _Server:
 
 
 class Patience:
-    """What servers have said of being asked too often, for all threads of a run."""
+    """What servers have said of being asked too often, for all threads of a run.
 
-    def __init__(self):
+    ``told`` is given a sentence's end whenever one is waited for: "waits …".
+    """
+
+    def __init__(self, told: Callable[[str], None] = lambda sentence: None):
+        self._told = told
         self._servers: dict[str, _Server] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -55,7 +60,8 @@ class Patience:
         with self._lock:
             known = self._servers.setdefault(server, _Server())
             now = time.monotonic()
-            if now >= known.until:  # else it was asked before it had said so
+            is_news = now >= known.until  # else it was asked before it had said so
+            if is_news:
                 known.rounds += 1
             seconds = _seconds(retry_after)
             if seconds is None:
@@ -66,6 +72,8 @@ class Patience:
             elif known.rounds > MOST_ROUNDS:
                 wish = "goes on doing so"
             else:
+                if is_news and seconds > 0:
+                    self._told(f"waits {seconds:.0f} s for {server}, which answers {status}.")
                 return
             known.given_up = f"{server} answers {status} and {wish}: run embed again later."
             raise SourceError(known.given_up)

@@ -44,9 +44,9 @@ _PRIVATE = tuple(
 class Web:
     """Reads what http and https URLs lead to. Proxies in the environment are not used."""
 
-    def __init__(self, *, allow_private: bool = False):
+    def __init__(self, *, allow_private: bool = False, patience: Patience | None = None):
         self.allow_private = allow_private
-        self._patience = Patience()
+        self._patience = patience or Patience()
         self._sockets: WeakSet[socket.socket] = WeakSet()
         self._lock = threading.Lock()  # of the two beside it
         self._closed = False

@@ -1,0 +1,78 @@
+"""The folder of a collection's files: is it there, and is it the one that is meant?"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from itertools import chain, islice
+from pathlib import Path
+
+from .. import catalog
+from ..catalog import CollectionRecord, Rows, RowsWriter
+from ..errors import NotFound, UsageError
+from ..sources import Sources, is_path
+from ..wording import command_line
+
+# So many rows tell whether a folder's files are those that a table was made of.
+_COMPARED = 200
+_FEWEST = 5
+
+
+def files_folder(conn, record: CollectionRecord) -> Path | None:
+    """Where the files are looked for that the table names; None if it has BLOBs or URLs."""
+    value = next(RowsWriter(conn, record).values(), None)
+    return record.root_path(conn) if is_path(value) else None
+
+
+def require_folder(conn, record: CollectionRecord) -> None:
+    # A folder that is not mounted is one mistake, not one for each row.
+    folder = files_folder(conn, record)
+    if folder is not None and not folder.is_dir():
+        raise folder_missing(folder)
+
+
+def folder_missing(root: Path) -> NotFound:
+    return NotFound(f"the pictures' folder {root} is not there: name it with --root.")
+
+
+def require_its_files(conn, old: CollectionRecord, record: CollectionRecord) -> None:
+    """Raises :class:`NotFound` where pictures are embedded, and not one of them would be found.
+
+    A folder that is mistyped, or there but not mounted, would take from all rows what they have.
+    """
+    if len(Rows(conn, old).pictures_in_use()) == 0:
+        return
+    sources = Sources(record.root_path(conn))
+    every = RowsWriter(conn, record).values()
+    first = next(every, None)
+    if is_path(first) and not any(map(sources.may_be_there, chain((first,), every))):
+        raise NotFound(
+            f"not one file of {record.column_name!r} is in {sources.root}: nothing was changed; "
+            f"name the folder with --root. Until now it was {old.root_path(conn)}."
+        )
+
+
+def refuse_another_tables_files(conn, record: CollectionRecord) -> None:
+    """Raises :class:`UsageError` where most files of a table that ``load`` made have other sizes
+    than it says: a folder is remembered by the table's name, which another table may have now."""
+    table, root = record.table_name, record.root_path(conn)
+    if catalog.folder_of(conn, table) != root:
+        return
+    found = [real == said for real, said in islice(_sizes(conn, record, root), _COMPARED)]
+    if len(found) >= _FEWEST and sum(found) * 2 < len(found):
+        raise UsageError(
+            f"most files in {root} have another size than {table!r} says: run "
+            f"{command_line('load', catalog.database_name(conn), table)} with the folder that it "
+            "was made of first."
+        )
+
+
+def _sizes(conn, record: CollectionRecord, root: Path):
+    """(bytes of the file, bytes that the table says) of rows whose file is there."""
+    table = catalog.Table.read(conn, record.table_name)
+    if not {"path", "bytes"} <= table.columns.keys():
+        return
+    name = catalog.quote(table.name)
+    for path, said in conn.execute(f"select path, bytes from {name}"):
+        with suppress(OSError, TypeError, ValueError):
+            yield os.stat(root / path).st_size, said
