@@ -143,24 +143,39 @@ def _no_pictures() -> Iterator[OddPicture]:
     def no(name, data, looks="no known format begins like this file"):
         return OddPicture(name, data, f"this is not a picture: {looks}.")
 
+    def other(name, data, kind):
+        return OddPicture(name, data, f"{kind} cannot be read here: save this one as JPEG or PNG.")
+
     yield OddPicture("empty.jpg", b"", "the file is empty.")
     yield no("text.jpg", b"Not found\n")
     yield no("zeros.png", b"\0" * 1000)
     yield no("one-byte.ppm", b"P")
     yield no("page.jpg", b"\n\n<!DOCTYPE html><html></html>", "it looks like an HTML page")
     yield no("bare-page.jpg", b"<HTML><body>404", "it looks like an HTML page")
-    yield no(
-        "drawing.svg", b'<svg xmlns="http://www.w3.org/2000/svg"/>', "it looks like an SVG drawing"
-    )
     xml = b'\xef\xbb\xbf<?xml version="1.0"?>\n'
-    yield no("drawing.png", xml + b"<svg/>", "it looks like an SVG drawing")
     yield no("feed.jpg", xml + b"<rss/>", "it looks like an XML document")
-    yield no("paper.jpg", b"%PDF-1.7\n", "it looks like a PDF document")
     yield no("archive.jpg", _zip(), "it looks like a zip archive")
     for brands in ("heic mif1 heic", "heix mif1 heix", "heim", "heis", "mif1 mif1 heic", "mif1",
                    "msf1 hevc", "hevc msf1 hevc", "hevx", "hevm", "hevs"):  # fmt: skip
         name = f"phone-{brands.replace(' ', '-')}.heic"
-        yield no(name, _of_brands(brands), "it looks like HEIC, which Pillow cannot read")
+        yield other(name, _of_brands(brands), "HEIC pictures")
+    for name, data, kind in (
+        ("drawing.svg", b'<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG drawings"),
+        ("drawing.png", xml + b"<svg/>", "SVG drawings"),
+        ("paper.jpg", b"%PDF-1.7\n", "PDF documents"),
+        ("layers.jpg", b"8BPS\0\1" + b"\0" * 40, "Photoshop files (PSD)"),
+        ("print.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n", "PostScript files (EPS)"),
+        ("bare.jxl", b"\xff\x0a" + b"\0" * 40, "JPEG XL pictures"),
+        ("boxed.jxl", b"\0\0\0\x0cJXL \r\n\x87\n" + b"\0" * 40, "JPEG XL pictures"),
+        ("canon.cr3", _of_brands("crx isom").replace(b"crx", b"crx "), "camera raw files"),
+        ("fuji.raf", b"FUJIFILMCCD-RAW 0201" + b"\0" * 40, "camera raw files"),
+        ("olympus.orf", b"IIRO\x08\0\0\0" + b"\0" * 40, "camera raw files"),
+        # Of TIFFs: Canon says so, DNG has its version, others a maker and pictures below.
+        ("canon.cr2", b"II*\0\x10\0\0\0CR\2\0" + b"\0" * 40, "camera raw files"),
+        ("phone.dng", tiff((256, 4, 9), (50706, 1, 0x401)), "camera raw files"),
+        ("nikon.nef", tiff((256, 4, 9), (271, 2, 0), (330, 4, 99)), "camera raw files"),
+    ):
+        yield other(name, data, kind)
     for brands in ("mif1 avif mif1", "avif mif1 heic", "msf1 avis"):
         name = f"hollow-{brands.replace(' ', '-')}.avif"
         yield OddPicture(name, _of_brands(brands), NOT_THIS.format("an AVIF"))

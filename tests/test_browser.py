@@ -5,10 +5,15 @@ from __future__ import annotations
 import base64
 import io
 import os
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 from conftest import draw, served
+
+from datasette_image_search.pictures.kinds import BY_ENDING, cannot_be_read
+from datasette_image_search.web import assets
 
 playwright = pytest.importorskip("playwright.sync_api")
 
@@ -152,7 +157,23 @@ def test_what_is_wrong_is_said_before_anything_is_sent(page):
     assert "larger than 20 MB" in status.inner_text()
     field.set_input_files(file(b"hello", "notes.txt", "text/plain"))
     assert status.inner_text() == "This is not a picture."
+    for name, type in (
+        ("IMG_1.HEIC", "image/heic"),
+        ("IMG_1.heic", ""),
+        ("a.pdf", "application/pdf"),
+    ):
+        field.set_input_files(file(b"hello", name, type))
+        said = cannot_be_read(BY_ENDING[f".{name[-4:].strip('.').lower()}"])
+        assert status.inner_text() == said.removesuffix(".") + ", and choose that."
     assert page.url.endswith(PAGE)
+
+
+def test_the_script_names_what_the_server_cannot_read_as_the_server_does():
+    script = (Path(assets.__file__).parent.parent / "static" / "image-search.js").read_text()
+    named = re.findall(r'\["(\w+)", "(.*)"\],', script)
+    assert len(named) >= 5
+    for ending, kind in named:
+        assert BY_ENDING[f".{ending}"] == kind
 
 
 def test_a_damaged_picture_is_answered_on_the_page(chromium, server):

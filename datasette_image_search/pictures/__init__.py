@@ -20,7 +20,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from ..errors import PictureError, UsageError
 from .colours import rgb, shorten_key
-from .opening import open_picture, refusal, refuse_costly
+from .opening import START, open_picture, refusal, refuse_costly
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,7 +130,7 @@ def decode(data: bytes, smallest_side: int = 0) -> tuple[Image.Image, tuple[int,
     except PictureError:
         raise
     except Exception as error:  # decoders raise nearly anything on damaged files
-        raise refusal(error, format) from None
+        raise refusal(error, format, data[:START]) from None
 
 
 def prepare(data: bytes, geometry: Geometry, *, thumbnail: bool = True) -> Prepared:

@@ -12,6 +12,7 @@ from typing import BinaryIO
 from PIL import Image, ImageFile
 
 from ..errors import PictureError
+from .kinds import RAW, cannot_be_read, is_of_a_camera, kind_of
 
 # Only what people keep pictures in: each further decoder is a door. The names are those
 # of Pillow's modules. JPEG stands for MPO too: Pillow opens both by the same door.
@@ -19,12 +20,8 @@ FORMATS = {
     "JPEG": "Jpeg", "PNG": "Png", "GIF": "Gif", "WEBP": "WebP", "TIFF": "Tiff",
     "BMP": "Bmp", "AVIF": "Avif", "JPEG2000": "Jpeg2K", "PPM": "Ppm", "ICO": "Ico",
 }  # fmt: skip
-# What a file of HEIC's container (HEIF) calls itself: as the standard has it, where the coding
-# is HEVC; and where it may be any, which is AVIF where that is named beside it.
-_HEIC_BRANDS = frozenset(
-    [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"]
-)
-_AVIF_BRANDS = frozenset([b"avif", b"avis"])
+# How many bytes of a file tell what it is.
+START = 512
 NEEDS_MEMORY = "the picture needs more memory than there is."
 # As decoded: Pillow keeps RGB in 4 bytes a pixel, and warns of bombs from 89.4 million on.
 MAX_PIXELS = 89_000_000
@@ -41,7 +38,7 @@ def open_picture(file: BinaryIO) -> ImageFile.ImageFile:
     decoded: the large pictures of today's phones are harmless at an eighth.
     """
     _import_decoders()
-    start = file.read(512)
+    start = file.read(START)
     for format in FORMATS:
         opener, accepts = Image.OPEN.get(format, (None, None))
         if opener is None or accepts(start[:16].ljust(16, b"\0")) is not True:
@@ -50,9 +47,11 @@ def open_picture(file: BinaryIO) -> ImageFile.ImageFile:
         try:
             return opener(file, "")
         except Exception as error:
-            if not _is_heic(start):  # it begins as AVIF may
-                raise refusal(error, format, opened=False) from None
+            if kind_of(start) is None:  # HEIC may begin as AVIF does
+                raise refusal(error, format, start, opened=False) from None
             break
+    if kind := kind_of(start):
+        raise PictureError(cannot_be_read(kind))
     raise PictureError(f"this is not a picture: {_what_it_is(start)}.")
 
 
@@ -102,11 +101,15 @@ def _is_decoded_row_by_row(picture: ImageFile.ImageFile, data: bytes) -> bool:
     return scan[:2] == b"\xff\xda" and scan[4] == picture.layers
 
 
-def refusal(error: Exception, format: str, *, opened: bool = True) -> PictureError:
+def refusal(
+    error: Exception, format: str, start: bytes = b"", *, opened: bool = True
+) -> PictureError:
     """What a decoder raised, as a sentence: its own words are for programmers."""
     text = str(error).lower()
     if isinstance(error, MemoryError):
         return PictureError(NEEDS_MEMORY)
+    if format == "TIFF" and is_of_a_camera(start):
+        return PictureError(cannot_be_read(RAW))
     if isinstance(error, Image.DecompressionBombError):
         return PictureError(
             f"the picture has far more than {MAX_PIXELS / 10**6:g} million pixels, "
@@ -136,26 +139,12 @@ def _a(format: str) -> str:
 
 def _what_it_is(start: bytes) -> str:
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if b"<svg" in text:
-        return "it looks like an SVG drawing"
     for mark, name in (
         (b"<!doctype html", "an HTML page"),
         (b"<html", "an HTML page"),
         (b"<?xml", "an XML document"),
-        (b"%pdf", "a PDF document"),
         (b"pk\x03\x04", "a zip archive"),
     ):
         if text.startswith(mark):
             return f"it looks like {name}"
-    if _is_heic(start):
-        return "it looks like HEIC, which Pillow cannot read"
     return "no known format begins like this file"
-
-
-def _is_heic(start: bytes) -> bool:
-    """Does it say so? Its container is AVIF's too; the brands tell what is inside."""
-    if start[4:8] != b"ftyp":
-        return False
-    end = int.from_bytes(start[:4], "big")
-    brands = {start[at : at + 4] for at in (8, *range(16, min(end, len(start)), 4))}
-    return not brands.isdisjoint(_HEIC_BRANDS) and brands.isdisjoint(_AVIF_BRANDS)

@@ -21,7 +21,21 @@ if (form) {
 
   const isPicture = (file) => file && (file.type.startsWith("image/") || !file.type);
 
+  // By its name, before it is sent for nothing. The server says the same of others.
+  const unreadable = new Map([
+    ["heic", "HEIC pictures"],
+    ["heif", "HEIC pictures"],
+    ["hif", "HEIC pictures"],
+    ["jxl", "JPEG XL pictures"],
+    ["pdf", "PDF documents"],
+    ["psd", "Photoshop files (PSD)"],
+    ["svg", "SVG drawings"],
+  ]);
+  const kindOf = (file) => unreadable.get(file.name.split(".").pop().toLowerCase());
+
   const problemOf = (file) => {
+    const kind = kindOf(file);
+    if (kind) return `${kind} cannot be read here: save this one as JPEG or PNG, and choose that.`;
     if (!isPicture(file)) return "This is not a picture.";
     if (file.size > most) {
       return `The picture is larger than ${form.dataset.mostInWords}, the most this server takes.`;
@@ -40,9 +54,9 @@ if (form) {
   };
 
   const take = (files) => {
-    const picture = [...files].find(isPicture);
+    const picture = [...files].find((file) => isPicture(file) && !kindOf(file));
     if (!picture) {
-      say("This is not a picture.", true);
+      say(files.length ? problemOf(files[0]) : "This is not a picture.", true);
       return;
     }
     const one = new DataTransfer();
