@@ -361,28 +361,6 @@ def test_status_as_json_has_every_failure(shop_copy, torch_home):
     assert "and 9 more" in run("status", shop_copy / "shop.db").stdout
 
 
-def test_load_says_what_it_skips(tmp_path):
-    folder = tmp_path / "phone"
-    folder.mkdir()
-    (folder / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
-    (folder / "notes.txt").write_text("none of a picture's endings: nobody expects it")
-    (folder / "bad.jpg").write_text("<html>")
-    draw("disc", "red").save(folder / "good.png")
-    done = run("load", tmp_path / "p.db", "photos", folder)
-    assert done.stdout == "1 added, 0 changed, 0 removed, 0 unchanged, 2 skipped.\n"
-    assert done.stderr.splitlines() == [
-        "Skipped IMG_1.HEIC: HEIC cannot be read here.",
-        "Skipped bad.jpg: this is not a picture: it looks like an HTML page.",
-    ]
-    for number in range(6):
-        (folder / f"{number}.dng").touch()
-    done = run("load", tmp_path / "p.db", "photos", folder)
-    assert done.stdout.endswith("1 unchanged, 8 skipped.\n")
-    assert done.stderr.splitlines()[4:] == [
-        "Skipped 4.dng: a camera's raw format cannot be read here.", "Skipped 3 more."
-    ]  # fmt: skip
-
-
 def test_forget_removes_one_collection_and_nothing_else(shop_copy, torch_home):
     database = shop_copy / "shop.db"
     run("embed", database, "products", "--model", "mini", "--collection", "small")

@@ -433,10 +433,10 @@ def test_what_is_refused_leaves_the_database_as_it_was(tmp_path, torch_home):
             embed(database, name, options)
     with pytest.raises(UsageError, match="was not made by load"):
         load(database, "things", tmp_path)
-    with pytest.raises(NotFound, match="there is no picture in"):
+    with pytest.raises(NotFound, match="there is no picture that can be read in"):
         load(database, "pictures", tmp_path)
     assert database.read_bytes() == before
-    with pytest.raises(NotFound, match="there is no picture in"):
+    with pytest.raises(NotFound, match="there is no picture that can be read in"):
         load(tmp_path / "new.db", "pictures", tmp_path)
     assert not (tmp_path / "new.db").exists()
 

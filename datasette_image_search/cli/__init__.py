@@ -87,10 +87,8 @@ def load(database, table, folder, prune):
     with Bar("Loading") as bar:
         summary = load_folder(database, table, folder, prune=prune, progress=bar)
     click.echo(f"{summary}.")
-    for reason in summary.reasons:
-        click.echo(visible(f"Skipped {reason}"), err=True)
-    if summary.skipped > len(summary.reasons):
-        click.echo(f"Skipped {summary.skipped - len(summary.reasons):,} more.", err=True)
+    for line in summary.left_out.lines():
+        click.echo(visible(f"Skipped {line}"), err=True)
 
 
 @command

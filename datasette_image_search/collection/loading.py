@@ -15,26 +15,24 @@ from .. import catalog
 from ..catalog import Table
 from ..errors import NotFound, PictureError, UsageError
 from ..pictures.decoders import Decoders
+from ..pictures.kinds import BY_ENDING, cannot_be_read
 from .progress import Progress
+from .skipped import Skipped
 
+# As Pillow has them for the formats that are opened, and a few that are written all the same.
 # fmt: off
 EXTENSIONS = frozenset([
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".tif", ".tiff", ".bmp", ".avif",
-    ".jp2", ".mpo", ".ppm", ".ico",
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".webp", ".tif", ".tiff",
+    ".bmp", ".dib", ".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".ppm",
+    ".pgm", ".pbm", ".pnm", ".pfm", ".ico",
 ])
-# Pictures too, which nothing here can decode: they are not passed over in silence.
-_UNREADABLE = {
-    ".heic": "HEIC", ".heif": "HEIF", ".jxl": "JPEG XL", ".svg": "SVG",
-    **dict.fromkeys([".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2"],
-                    "a camera's raw format"),
-}
 # fmt: on
-_LISTED = EXTENSIONS | _UNREADABLE.keys()
+# Those that nothing here can decode are not passed over in silence.
+_LISTED = EXTENSIONS | BY_ENDING.keys()
 # More than this share of a table gone at once looks like a disk that is not there.
 _SUSPICIOUS_SHARE, _SUSPICIOUS_ROWS = 0.5, 2
 # Headers are read so many at a time, and then written: others may write in between.
 _BATCH = 500
-_MOST_REASONS = 5
 # To find out what a file is; it may be at the other end of a network.
 HEADER_SECONDS = 30
 _COLUMNS = ("path", "format", "width", "height", "bytes", "modified")
@@ -46,13 +44,11 @@ class LoadSummary:
     changed: int = 0
     removed: int = 0
     unchanged: int = 0
-    skipped: int = 0
-    reasons: list[str] = field(default_factory=list)  # of the first that were skipped
+    left_out: Skipped = field(default_factory=Skipped)
 
-    def skip(self, path: str, reason: str) -> None:
-        self.skipped += 1
-        if len(self.reasons) < _MOST_REASONS:
-            self.reasons.append(f"{path}: {reason}")
+    @property
+    def skipped(self) -> int:
+        return self.left_out.count
 
     def __str__(self) -> str:
         return (
@@ -62,7 +58,7 @@ class LoadSummary:
 
 
 @dataclass(frozen=True)
-class _Skipped:
+class _Refused:
     path: str
     reason: str
 
@@ -78,10 +74,10 @@ def load(
     """Make or bring up to date the table of the pictures below ``folder``.
 
     Columns: path (relative to the folder, the key), format, width, height, bytes,
-    modified (UTC). Files that cannot be read as pictures are skipped, and so are hidden ones and
-    hidden folders. Where more than half of a table's pictures are gone, or some of a table that
-    was not loaded from this folder, ``prune`` must say that this is meant. Interrupted, the next
-    call goes on from the last batch.
+    modified (UTC). Files that cannot be read as pictures are skipped, and so are links that lead
+    outside the folder, linked folders, and whatever is hidden. Where more than half of a table's
+    pictures are gone, or some of a table that was not loaded from this folder, ``prune`` must say
+    that this is meant. Interrupted, the next call goes on from the last batch.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -91,10 +87,10 @@ def load(
     if table.lower().startswith(catalog.PREFIX):
         raise UsageError(f"tables named {catalog.PREFIX}… are the catalog's own: choose another.")
     summary = LoadSummary()
-    files = dict(_walk(folder, summary))
+    files = dict(_walk(folder, summary.left_out))
     database = Path(database)
-    if not (files or summary.skipped or database.exists()):
-        raise _nothing_in(folder)
+    if not (files or database.exists()):
+        raise _nothing_in(folder, summary.left_out)
     conn = catalog.connect(database, write=True) if database.exists() else _create(database)
     try:
         with catalog.plainly(database):
@@ -114,7 +110,7 @@ def _create(database: Path):
     return catalog.connect(database, write=True)
 
 
-def _walk(folder: Path, summary: LoadSummary) -> Iterator[tuple[str, os.stat_result]]:
+def _walk(folder: Path, left_out: Skipped) -> Iterator[tuple[str, os.stat_result]]:
     """(path relative to ``folder``, stat) of every file that looks like a picture."""
 
     def fail(error: OSError):
@@ -122,20 +118,33 @@ def _walk(folder: Path, summary: LoadSummary) -> Iterator[tuple[str, os.stat_res
 
     for place, folders, names in os.walk(folder, onerror=fail):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for path in (Path(place, name) for name in folders):
+            if path.is_symlink():
+                left_out.add_folder(path.relative_to(folder).as_posix())
         for name in sorted(names):
             path = Path(place, name)
             ending = path.suffix.lower()
             if name.startswith(".") or ending not in _LISTED:
                 continue
+            inside = path.relative_to(folder).as_posix()
+            is_link = path.is_symlink()
             if path.is_file():
-                inside = path.relative_to(folder).as_posix()
-                if ending in _UNREADABLE:
-                    summary.skip(inside, f"{_UNREADABLE[ending]} cannot be read here.")
+                if ending in BY_ENDING:
+                    left_out.add(inside, cannot_be_read(BY_ENDING[ending]))
+                elif is_link and not _is_inside(folder, path):
+                    left_out.add(inside, "a link that leads outside the folder.")
                 else:
                     yield inside, path.stat()
             elif not os.path.lexists(path):
                 # It was there a moment ago: perhaps a disk is going, and all that is on it.
                 raise NotFound(f"{path} vanished while its folder was read: run this again.")
+            elif is_link:
+                left_out.add(inside, "a link that leads nowhere.")
+
+
+def _is_inside(folder: Path, link: Path) -> bool:
+    """Does a link lead to a file that embed will read, which leaves the folder for none?"""
+    return link.resolve().is_relative_to(folder.resolve())
 
 
 def _bring_up_to_date(
@@ -143,8 +152,8 @@ def _bring_up_to_date(
 ) -> None:
     with catalog.transaction(conn):
         table, known = _known(conn, table)
-        if not (files or summary.skipped or known):
-            raise _nothing_in(folder)
+        if not (files or known):
+            raise _nothing_in(folder, summary.left_out)
         gone = [path for path in known if path not in files]
         many = len(gone) > max(_SUSPICIOUS_ROWS, _SUSPICIOUS_SHARE * len(known))
         before = catalog.folder_of(conn, table)
@@ -166,9 +175,9 @@ def _bring_up_to_date(
         changed = sum(row[0] in known for row in here)
         summary.changed += changed
         summary.added += len(here) - changed
-        for skipped in rows:
-            if isinstance(skipped, _Skipped):
-                summary.skip(skipped.path, skipped.reason)
+        for refused in rows:
+            if isinstance(refused, _Refused):
+                summary.left_out.add(refused.path, refused.reason)
         progress.advance(len(rows))
     with catalog.transaction(conn):
         name = catalog.quote(table)
@@ -176,8 +185,11 @@ def _bring_up_to_date(
     summary.removed = len(gone)
 
 
-def _nothing_in(folder: Path) -> NotFound:
-    return NotFound(f"there is no picture in {folder}, nor in a folder below it.")
+def _nothing_in(folder: Path, left_out: Skipped) -> NotFound:
+    said = f"there is no picture that can be read in {folder}, nor in a folder below it"
+    if lines := left_out.lines():
+        said += f"; skipped: {'; '.join(line.removesuffix('.') for line in lines[:3])}"
+    return NotFound(f"{said}.")
 
 
 def _known(conn, table: str) -> tuple[str, dict[str, tuple]]:
@@ -199,20 +211,20 @@ def _known(conn, table: str) -> tuple[str, dict[str, tuple]]:
     return found.name, {path: (size, modified) for path, size, modified in rows}
 
 
-def _headers(folder: Path, files: dict, wanted: list[str]) -> Iterator[list[tuple | _Skipped]]:
+def _headers(folder: Path, files: dict, wanted: list[str]) -> Iterator[list[tuple | _Refused]]:
     """Rows of the pictures ``wanted``, in batches, or why there is none."""
     if not wanted:
         return
     with Decoders(seconds=HEADER_SECONDS) as decoders, ThreadPoolExecutor(decoders.most) as pool:
 
-        def row(path: str) -> tuple | _Skipped:
+        def row(path: str) -> tuple | _Refused:
             try:
                 path.encode()
                 kind, width, height = decoders.read_header(folder / path)
             except PictureError as error:
-                return _Skipped(path, str(error))
+                return _Refused(path, str(error))
             except UnicodeEncodeError:
-                return _Skipped(path, "its name is no text (UTF-8).")
+                return _Refused(path, "its name is no text (UTF-8).")
             return (path, kind, width, height, *_state(files[path]))
 
         for start in range(0, len(wanted), _BATCH):

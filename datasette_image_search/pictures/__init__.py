@@ -111,8 +111,6 @@ def decode(data: bytes, smallest_side: int = 0) -> tuple[Image.Image, tuple[int,
     quarter or an eighth, its sides at least ``smallest_side``: several times faster.
     Raises :class:`PictureError` with a reason a person understands.
     """
-    if not data:
-        raise PictureError("the file is empty.")
     picture = open_picture(io.BytesIO(data))
     format = picture.format
     try:

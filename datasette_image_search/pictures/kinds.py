@@ -15,7 +15,7 @@ HDR, FITS, METAFILES = "Radiance pictures", "FITS pictures", "Windows metafiles"
 # fmt: off
 _ENDINGS = {
     HEIC: ".heic .heics .heif .heifs .hif",
-    RAW: ".3fr .ari .arw .bay .cap .cr2 .cr3 .crw .dcr .dcs .dng .erf .fff .gpr .iiq .k25 .kdc "
+    RAW: ".3fr .ari .arw .bay .cr2 .cr3 .crw .dcr .dcs .dng .erf .fff .gpr .iiq .k25 .kdc "
          ".mdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw .rw2 .rwl .rwz .sr2 .srf .srw .x3f",
     SVG: ".svg .svgz",
     PDF: ".pdf",
@@ -30,7 +30,7 @@ _ENDINGS = {
     QOI: ".qoi",
     ICNS: ".icns",
     DJVU: ".djvu .djv",
-    FITS: ".fit .fits .fts",
+    FITS: ".fits .fts",
     METAFILES: ".emf .wmf",
     "TGA pictures": ".tga",
     "PCX pictures": ".pcx",

@@ -39,6 +39,8 @@ def open_picture(file: BinaryIO) -> ImageFile.ImageFile:
     """
     _import_decoders()
     start = file.read(START)
+    if not start:
+        raise PictureError("the file is empty.")
     for format in FORMATS:
         opener, accepts = Image.OPEN.get(format, (None, None))
         if opener is None or accepts(start[:16].ljust(16, b"\0")) is not True:
