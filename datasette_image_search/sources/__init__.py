@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import SourceError
 from .fetched import Fetched, quoted
+from .hints import about_several_urls
 from .paths import Folder, may_name_a_server
 from .patience import Patience
 from .url import is_url
@@ -53,7 +54,10 @@ class Sources:
         if not isinstance(value, str):
             raise SourceError(f"{quoted(value)} is neither a path nor a URL nor a BLOB.")
         if is_url(value):
-            return self._web.fetch(value, known)
+            try:
+                return self._web.fetch(value, known)
+            except SourceError as error:
+                raise SourceError(about_several_urls(value) or str(error)) from None
         return self._files.read(value, known)
 
     def changed(self, value: str, known: str | None) -> bool:

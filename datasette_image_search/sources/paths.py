@@ -14,6 +14,7 @@ from unicodedata import normalize
 from ..errors import SourceError
 from . import fetched
 from .fetched import Fetched, quoted
+from .hints import likely_cause, names_in
 
 # A FIFO put in a file's place does not keep us waiting, nor is a link there followed.
 _FLAGS = os.O_RDONLY
@@ -36,6 +37,7 @@ class Folder:
         self._root = str(self.root)
         self._inside = os.path.normcase(os.path.join(self._root, ""))  # with a / at its end
         self._remembered = lru_cache(4096)(os.path.realpath)
+        self._names_in = lru_cache(8)(names_in)
 
     def path(self, value: str) -> Path:
         """The file that ``value`` names now; raises :class:`SourceError` outside the root."""
@@ -62,10 +64,12 @@ class Folder:
             for spelled in _other_spellings(value):
                 with suppress(FileNotFoundError, SourceError):
                     return self._read(self.path(spelled), name, known)
-            raise SourceError(f"{name} is not in the folder {self.root}.")
+            raise self._not_there(value)
         except PermissionError:
             raise SourceError(f"{name} may not be read.") from None
         except OSError as error:
+            if cause := likely_cause(value):  # too long for a name, say
+                raise SourceError(cause) from None
             reason = (error.strerror or "the system refuses").lower()
             raise SourceError(f"{name} cannot be read: {reason}.") from None
 
@@ -104,7 +108,8 @@ class Folder:
         """
         if "\0" in value or "://" in value:
             raise SourceError(
-                f"{quoted(value)} is not a path, and only http and https URLs are read."
+                likely_cause(value)
+                or f"{quoted(value)} is not a path, and only http and https URLs are read."
             )
         try:
             os.fsencode(value)
@@ -126,7 +131,34 @@ class Folder:
         return os.path.normcase(os.path.join(path, "")).startswith(self._inside)
 
     def _outside(self, value: str) -> SourceError:
-        return SourceError(f"{quoted(value)} lies outside the folder {self.root}.")
+        name, path = quoted(value), os.path.join(self._root, value)
+        if self._has(os.path.normpath(path)):  # as it is written it would be inside
+            what = "is a link" if os.path.islink(path) else "lies in a linked folder"
+            return SourceError(
+                f"{name} {what} that leads outside the folder {self.root}: "
+                "put the file itself there."
+            )
+        return SourceError(likely_cause(value) or f"{name} lies outside the folder {self.root}.")
+
+    def _not_there(self, value: str) -> SourceError:
+        said = f"{quoted(value)} is not in the folder {self.root}"
+        if other := self._in_other_letters(value):
+            return SourceError(f"{said}, but {quoted(other)} is: write it with the same capitals.")
+        return SourceError(likely_cause(value) or f"{said}.")
+
+    def _in_other_letters(self, value: str) -> str | None:
+        """The file that ``value`` would name, were capitals all the same."""
+        place, found = self._root, []
+        for step in value.strip().replace("\\", "/").split("/"):
+            there = os.path.lexists(os.path.join(place, step))
+            name = step if there else self._names_in(place).get(step.casefold())
+            if name in (None, "", ".", ".."):
+                return None
+            place = os.path.join(place, name)
+            found.append(name)
+            if not self._has(os.path.realpath(place)):
+                return None
+        return "/".join(found)
 
 
 def _other_spellings(value: str) -> Iterator[str]:
