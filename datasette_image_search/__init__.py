@@ -25,6 +25,7 @@ def startup(datasette):
         settings.check(datasette)
     except ImageSearchError as error:
         raise StartupError(str(error)) from None
+    return lambda: settings.warn_of_strange_names(datasette)
 
 
 @hookimpl

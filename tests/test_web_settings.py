@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import pytest
+import sqlite_utils
 from datasette.utils import StartupError
 from odd_pictures import is_plain
 from test_permissions import configured
 
+from datasette_image_search.web import settings as settings_module
 from datasette_image_search.web import versions
 from datasette_image_search.web.settings import Settings, settings
 
 PLUGIN = "datasette-image-search"
+LOGGER = "datasette_image_search"
 
 
 def at(level: str, config) -> dict:
@@ -136,3 +139,55 @@ async def test_values_come_from_the_environment(shop, monkeypatch):
     ds = configured(shop, {"plugins": {PLUGIN: {"allow_upload": {"id": {"$env": "WHO"}}}}})
     await ds.invoke_startup()
     assert settings(ds).allow_upload == {"id": "admin"}
+
+
+OURS = {"plugins": {PLUGIN: {"allow_upload": False}}}
+NOTHING = "holds for nothing: there is no such"
+
+
+@pytest.mark.parametrize(
+    "databases, said",
+    [
+        ({"shopp": OURS}, f"for the database shopp {NOTHING} database, the nearest is 'shop'."),
+        ({"Shop": OURS}, f"for the database Shop {NOTHING} database, the nearest is 'shop'."),
+        ({"x": {"tables": {"y": OURS}}}, f"for the database x {NOTHING} database."),
+        (
+            {"shop": {"tables": {"product": OURS, "products": OURS}}},
+            f"for the table shop/product {NOTHING} table, the nearest is 'products'.",
+        ),
+        (
+            {"shop": {"tables": {"PRODUCTS": OURS}}},
+            f"for the table shop/PRODUCTS {NOTHING} table, the nearest is 'products'.",
+        ),
+    ],
+)
+async def test_settings_that_hold_for_nothing_are_warned_of(shop, databases, said, caplog):
+    await configured(shop, {"databases": databases}).invoke_startup()
+    (line,) = [record.getMessage() for record in caplog.records if record.name == LOGGER]
+    assert line == f"the configuration of {PLUGIN} {said}" and is_plain(line)
+
+
+async def test_no_warning_of_what_is_right_or_others_own(shop_copy, caplog):
+    sqlite_utils.Database(shop_copy / "shop.db").create_view("dear", "select * from products")
+    other = {"plugins": {"datasette-other": {}}, "title": "?"}
+    config = {
+        "databases": {
+            "shop": {**OURS, "tables": {"products": OURS, "dear": OURS, "prodcts": other}},
+            "later": {**other, "tables": {"any": other, "none": {"plugins": {PLUGIN: {}}}}},
+        }
+    }
+    await configured(shop_copy, config).invoke_startup()
+    assert [record for record in caplog.records if record.name == LOGGER] == []
+
+
+@pytest.mark.parametrize("database, tried", [({"tables": {"prodcts": OURS}}, True), (OURS, False)])
+async def test_a_database_that_cannot_be_read_keeps_no_server_from_starting(
+    shop_copy, caplog, database, tried
+):
+    """Nor is one opened where no table has settings."""
+    caplog.set_level("DEBUG", LOGGER)
+    ds = configured(shop_copy, {"databases": {"shop": database}})
+    (shop_copy / "shop.db").write_bytes(b"no database" * 1000)
+    await settings_module.warn_of_strange_names(ds)
+    assert ("the tables of shop are not known" in caplog.text) == tried
+    assert NOTHING not in caplog.text

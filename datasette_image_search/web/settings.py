@@ -64,6 +64,52 @@ def check(datasette) -> None:
             settings(datasette, database, table)
 
 
+async def warn_of_strange_names(datasette) -> None:
+    """Say which settings hold for nothing: a name that is mistyped protects no table.
+
+    A warning, since a database may come later; and it keeps no server from starting that a
+    database cannot be read. Nothing is opened where no table has settings of its own.
+    """
+    databases = list(datasette.databases)
+    for database, of_database in _named(versions.configuration(datasette), "databases"):
+        tables = [table for table, of_table in _named(of_database, "tables") if _has_ours(of_table)]
+        if database not in databases:
+            if tables or _has_ours(of_database):
+                _warn(databases, database)
+        elif tables:
+            db = datasette.databases[database]
+            try:
+                there = [*await db.table_names(), *await db.view_names()]
+            except (
+                Exception
+            ) as error:  # Datasette says what it is, to whoever asks for the database
+                log.debug("the tables of %s are not known: %s", database, error)
+                continue
+            for table in tables:
+                if table not in there:
+                    _warn(there, database, table)
+
+
+def _has_ours(level: dict) -> bool:
+    """Are there settings of this plugin's at this level, or permissions to use it?"""
+    plugins, permissions = level.get("plugins"), level.get("permissions")
+    return (isinstance(plugins, dict) and bool(plugins.get(PLUGIN))) or (
+        isinstance(permissions, dict) and versions.UPLOAD in permissions
+    )
+
+
+def _warn(there: list[str], *names: str) -> None:
+    from difflib import get_close_matches  # for those who have mistyped something
+
+    folded = {name.casefold(): name for name in there}
+    near = get_close_matches(names[-1].casefold(), folded, 1)
+    nearest = f", the nearest is {folded[near[0]]!r}" if near else ""
+    log.warning(
+        "the configuration of %s%s holds for nothing: there is no such %s%s.",
+        PLUGIN, _where(*names), "database" if len(names) == 1 else "table", nearest,
+    )  # fmt: skip
+
+
 def _named(level: dict, key: str) -> list[tuple[str, dict]]:
     found = level.get(key)
     pairs = found.items() if isinstance(found, dict) else ()
