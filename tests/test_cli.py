@@ -8,12 +8,14 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
 
+import click
 import numpy as np
 import pytest
 import sqlite_utils
@@ -54,6 +56,8 @@ def test_every_command_and_option_has_help():
     }  # fmt: skip
     for command in image_search.commands.values():
         assert "Example" in command.help, command.name
+        for option in command.params:
+            assert isinstance(option, click.Argument) or option.help, option.opts
 
 
 def test_from_a_folder_to_matches(shop_copy, tmp_path, torch_home):
@@ -228,6 +232,59 @@ def test_the_error_of_p_at_1_is_that_of_drawing_labels_anew(shop):
     assert error > 1.3 * np.sqrt(hits.mean() * (1 - hits.mean()) / len(hits))
 
 
+def test_evaluate_counts_as_people_do(shop):
+    asked = ("evaluate", shop / "shop.db", "products", "--label", "category", "--queries")
+    said = run(*asked, "category = 'disc'").stdout
+    assert said.startswith("products by resnet18: 6 queries with 1 label of 'category', among 24 p")
+    assert ": 1 query with 1 label of" in run(*asked, "id = 1").stdout
+
+
+@pytest.mark.parametrize("condition", ["price < ", "price ~ 3", "nothing = 1", "1; delete from x"])
+def test_what_is_wrong_with_a_condition_is_said_of_its_option(shop, condition):
+    similar = ("similar", shop / "shop.db", "products")
+    evaluate = ("evaluate", shop / "shop.db", "products", "--label", "category")
+    for asked in (
+        (*similar, 1, "--where"),
+        (*similar, "--image", shop / "pictures/red-disc.png", "--where"),
+        (*evaluate, "--queries"),
+        (*evaluate, "--gallery"),
+    ):
+        said = failure(*asked, condition)
+        assert said.startswith(f"SQLite says about {asked[-1]} '{condition}': "), said
+        assert is_plain(said)
+
+
+def test_a_name_of_nothing_is_answered_with_the_collections_too(shop_copy, torch_home):
+    database = shop_copy / "shop.db"
+    run("embed", database, "products", "--model", "mini", "--collection", "small")
+    for asked in (("similar", "1"), ("evaluate", "--label", "category")):
+        said = failure(asked[0], database, "smal", *asked[1:])
+        assert said == (
+            "There is no table 'smal' in shop.db; there is products; collections: products, small."
+        )
+
+
+def test_a_picture_may_come_on_stdin(shop):
+    picture = (shop / "pictures/red-disc.png").read_bytes()
+    asked = ["similar", str(shop / "shop.db"), "products", "--image"]
+    from_stdin = CliRunner().invoke(image_search, [*asked, "-"], input=picture)
+    assert "Like the picture on stdin, by resnet18" in from_stdin.stderr
+    from_file = run(*asked, shop / "pictures/red-disc.png")
+    assert from_stdin.stdout == from_file.stdout
+    nothing = CliRunner().invoke(image_search, [*asked, "-"])
+    assert nothing.stderr == "Error: The file is empty.\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="of a shell")
+@pytest.mark.parametrize("style", ["table", "json", "csv"])
+def test_a_stdout_that_is_closed_is_no_crash(shop, style):
+    words = ["image-search", "similar", shop / "shop.db", "products", "1", "--format", style]
+    line = shlex.join([sys.executable, "-m", "datasette", *map(str, words)])
+    done = subprocess.run(["sh", "-c", f"{line} >&-"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+
+
 def test_index_builds_again_from_the_vectors_at_hand(shop_copy):
     database = shop_copy / "shop.db"
     before = run("similar", database, "products", 3, "--format", "json").stdout
@@ -252,7 +309,7 @@ def test_index_builds_again_from_the_vectors_at_hand(shop_copy):
         *(
             (
                 ("similar", "{db}", "products", 1, "--where", f"{name} = 1"),
-                f"SQLite says about {{db}}: no such column: {name}.",
+                f"SQLite says about --where '{name} = 1': no such column: {name}.",
             )
             for name in ("full_name", "locked", "readonly")
         ),
@@ -301,13 +358,30 @@ def test_where_no_picture_can_be_read_embed_fails(shop_copy, tmp_path, torch_hom
     options = ("--collection", "lost", "--model", "mini", "--root", empty)
     said = failure("embed", database, "products", *options, status=24)
     assert said == (
-        "Not one picture of 'picture' could be read; "
-        "--column names another column, --root another folder."
+        "Not one picture of 'picture' could be read: name another column with --column, or "
+        "another folder with --root; "
+        f"'datasette image-search forget {database} lost' removes the collection."
     )
     (empty / "pictures").mkdir()
     draw("disc", "red").save(empty / "pictures" / "red-disc.png")
     done = run("embed", database, "products", "--collection", "lost")
     assert done.stdout == "1 embedded, 0 reused, 0 removed, 23 failed.\n"
+    shutil.rmtree(empty / "pictures")
+    # It has a picture still: nobody is told to forget it.
+    assert "forget" not in failure("embed", database, "products", "--collection", "lost", status=24)
+
+
+def test_a_column_without_anything_is_said_to_be_empty(shop_copy):
+    with closing(sqlite3.connect(shop_copy / "shop.db")) as conn:
+        conn.execute("create table plans (id integer primary key, photo, picture)")
+        conn.execute("insert into plans select id, picture, null from products")
+        conn.commit()
+    done = run("embed", shop_copy / "shop.db", "plans", "--model", "mini")
+    assert done.stdout == "0 embedded, 0 reused, 0 removed, 0 failed.\n"
+    said = "No row has anything in the column 'picture': --column names another."
+    assert done.stderr.splitlines()[-1] == said
+    done = run("embed", shop_copy / "shop.db", "plans", "--model", "mini", "--column", "photo")
+    assert done.stdout.startswith("24 embedded,") and "No row" not in done.stderr
 
 
 def test_a_key_may_be_below_zero(shop_copy, torch_home):

@@ -12,7 +12,7 @@ import click
 
 from ..errors import ImageSearchError
 from ..hookspecs import registered_models
-from ..wording import command_line, visible
+from ..wording import visible
 from .interrupts import interruptible
 from .keys import TakesKey
 from .output import show_what_can_be_shown
@@ -20,6 +20,9 @@ from .output import show_what_can_be_shown
 DATABASE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 INDEX = click.Choice(["auto", "exact", "ivf"])
+DEVICE = click.Choice(["auto", "cpu", "cuda", "mps"])
+PRECISION = click.Choice(["auto", "fp32", "bf16", "fp16"])
+STYLE = click.Choice(["table", "json", "csv"])
 
 
 def register(cli: click.Group) -> None:
@@ -98,11 +101,23 @@ def load(database, table, folder, prune):
 @click.option("--root", type=FOLDER, help="Paths are relative to this folder")
 @click.option("--model", help="An embedding model: see 'models' (default: resnet50)")
 @click.option("--weights", metavar="NAME|FILE", help="Other weights for the model")
-@click.option("--metric", type=click.Choice(["cosine", "l2"]), help="What near means")
-@click.option("--resize", type=click.Choice(["squash", "crop", "pad"]), help="How to make squares")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto")
-@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto")
-@click.option("--batch-size", type=click.IntRange(1, 4096), help="Pictures a batch")
+@click.option(
+    "--metric",
+    type=click.Choice(["cosine", "l2"]),
+    help="Order matches by cosine similarity, or by plain distance (default: cosine)",
+)
+@click.option(
+    "--resize",
+    type=click.Choice(["squash", "crop", "pad"]),
+    help="Make a picture square: squash it, crop its middle, or pad it (default: squash)",
+)
+@click.option("--device", type=DEVICE, default="auto", help="Where the network runs")
+@click.option(
+    "--precision", type=PRECISION, default="auto", help="Its numbers; auto suits the device"
+)
+@click.option(
+    "--batch-size", type=click.IntRange(1, 4096), help="How many pictures it sees at once"
+)
 @click.option("--index", type=INDEX, help="The kind of index; ivf is compressed")
 @click.option("--collection", metavar="NAME", help="A further collection of the same table")
 @click.option("--replace", is_flag=True, help="Forget the collection first, and embed all anew")
@@ -125,21 +140,14 @@ def embed(database, table, **options):
 
     from ..collection import EmbedOptions
     from ..collection import embed as embed_table
+    from . import embedded
     from .progress import Bar
 
     with Bar("Embedding") as bar:
         summary = embed_table(
             database, table, EmbedOptions(**options), extra_models=registered_models(), progress=bar
         )
-    click.echo(f"{summary}.")
-    if summary.failed:
-        click.echo(visible(f"{command_line('status', database)} tells what failed."), err=True)
-    if summary.all_failed:
-        folder = ", --root another folder" if summary.folder else ""
-        raise ImageSearchError(
-            f"not one picture of {summary.column!r} could be read; "
-            f"--column names another column{folder}."
-        )
+    embedded.tell(database, options["collection"] or table, summary)
 
 
 @partial(command, cls=TakesKey, ignore_unknown_options=True)
@@ -147,11 +155,13 @@ def embed(database, table, **options):
 @click.argument("table")
 @click.argument("pk", required=False)
 @click.option(
-    "--image", type=click.Path(dir_okay=False, path_type=Path), help="Ask with a picture's file"
+    "--image",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Ask with a picture's file (-: stdin)",
 )
 @click.option("-k", type=click.IntRange(1, 10_000), default=10, help="How many matches")
 @click.option("--where", metavar="SQL", help="Only among rows that fulfil this")
-@click.option("--format", "style", type=click.Choice(["table", "json", "csv"]), default="table")
+@click.option("--format", "style", type=STYLE, default="table", help="How to show them")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the matches")
 def similar(database, table, pk, image, k, where, style, plot):
     """Show the rows most like a row, or like a picture.

@@ -14,12 +14,14 @@ from pathlib import Path
 import click
 
 from .. import catalog
-from ..collection import Collection, Match, as_text, finite, picture_vector
+from ..collection import Match, as_text, finite, picture_vector
 from ..errors import ImageSearchError, SourceError, UsageError
 from ..wording import free_names, visible
+from .asked import collection_called, conditions
 from .output import write_data
 
 _WIDEST_CELL = 40
+STDIN = Path("-")
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,11 @@ def ask(database, table, pk, image, k, where, extra_models) -> Answer:
     """The rows most like the row ``pk`` or the picture in the file ``image``."""
     conn = catalog.connect(database)
     with catalog.plainly(database):
-        collection = Collection.open(conn, table)
+        collection = collection_called(conn, table)
         if image is None:
             key = collection.key_of(pk)
-            matches = collection.similar_to_row(key, k, where)
+            with conditions(collection, where=where):
+                matches = collection.similar_to_row(key, k, where)
             if collection.vector_of(key) is None:
                 raise UsageError(collection.why_no_picture(key))
             question, thumbnail = f"row {pk}", collection.rows.thumbnail_of(key)
@@ -58,8 +61,9 @@ def ask(database, table, pk, image, k, where, extra_models) -> Answer:
                 extra_models,
                 download=True,
             )
-            matches = collection.similar_to_vector(vector, k, where)
-            question = str(image)
+            with conditions(collection, where=where):
+                matches = collection.similar_to_vector(vector, k, where)
+            question = "the picture on stdin" if image == STDIN else str(image)
         columns, rows = collection.rows.contents([match.key for match in matches])
         return Answer(
             question,
@@ -76,6 +80,8 @@ def ask(database, table, pk, image, k, where, extra_models) -> Answer:
 
 
 def _read(image: Path) -> bytes:
+    if image == STDIN:
+        return b"" if sys.stdin is None else sys.stdin.buffer.read()
     try:
         return image.read_bytes()
     except FileNotFoundError:

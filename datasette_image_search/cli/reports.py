@@ -8,8 +8,8 @@ import click
 
 from .. import catalog
 from .. import collection as room
-from ..collection import Collection
 from ..wording import command_line, visible
+from .asked import collection_called, conditions
 from .output import write_data
 from .progress import Bar
 
@@ -17,6 +17,10 @@ from .progress import Bar
 def _say(line: str) -> None:
     """One line, whatever characters the names in it have."""
     click.echo(visible(line))
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def status(database, as_json: bool) -> None:
@@ -88,17 +92,17 @@ def _as_dict(one) -> dict:
 def evaluation(database, table, label, queries, gallery, k, as_json) -> None:
     conn = catalog.connect(database)
     with catalog.plainly(database):
-        collection = Collection.open(conn, table)
-        conditions = {"queries": queries, "gallery": gallery}
-        with Bar("Evaluating") as bar:
-            found = room.evaluate(collection, label, **conditions, k=k, progress=bar)
+        collection = collection_called(conn, table)
+        asked = {"queries": queries, "gallery": gallery}
+        with Bar("Evaluating") as bar, conditions(collection, **asked):
+            found = room.evaluate(collection, label, **asked, k=k, progress=bar)
     if as_json:
         write_data(json.dumps(found.as_dict(), indent=2) + "\n")
         return
     record = collection.record
     _say(
-        f"{record.name} by {record.model}: {found.queries:,} queries with {found.labels} labels "
-        f"of {label!r}, among {found.gallery:,} pictures"
+        f"{record.name} by {record.model}: {counted(found.queries, 'query', 'queries')} with "
+        f"{counted(found.labels, 'label')} of {label!r}, among {counted(found.gallery, 'picture')}"
     )
     error = found.p_at_1_error
     about = "" if error is None else f" ± {error:.3f} (standard error, by label)"

@@ -1,0 +1,38 @@
+"""What ``embed`` says at its end, and what to do where nothing came of it."""
+
+from __future__ import annotations
+
+import click
+
+from .. import catalog
+from ..errors import ImageSearchError
+from ..wording import command_line, visible
+
+
+def tell(database, name: str, summary) -> None:
+    """``name`` is what the collection was called by. Raises where not one row could be read."""
+    click.echo(f"{summary}.")
+    if summary.failed:
+        click.echo(visible(f"{command_line('status', database)} tells what failed."), err=True)
+    elif not (summary.embedded or summary.reused or summary.unchanged):
+        said = f"No row has anything in the column {summary.column!r}: --column names another."
+        click.echo(visible(said), err=True)
+    if summary.all_failed:
+        folder = ", or another folder with --root" if summary.folder else ""
+        raise ImageSearchError(
+            f"not one picture of {summary.column!r} could be read: name another column with "
+            f"--column{folder}{_how_to_forget(database, name)}."
+        )
+
+
+def _how_to_forget(database, name: str) -> str:
+    """Nothing is lost with a collection that has no picture."""
+    conn = catalog.connect(database)
+    try:
+        with catalog.plainly(database):
+            record = catalog.find(conn, name)
+            if record is None or len(catalog.Rows(conn, record).pictures_in_use()):
+                return ""
+        return f"; {command_line('forget', database, record.name)} removes the collection"
+    finally:
+        conn.close()
