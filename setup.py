@@ -1,14 +1,28 @@
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+
+def long_description() -> str:
+    """README.md as a package index can show it, which has no files beside it.
+
+    Pictures are left out, and a colon that led to one; a link to a file is its text alone.
+    """
+    text = Path(__file__).with_name("README.md").read_text(encoding="utf-8")
+    elsewhere = r"\((?!https?:)[^)]*\)"
+    text = re.sub(rf"(:?)\n\n!\[[^\]]*\]{elsewhere}", lambda found: "." if found[1] else "", text)
+    return re.sub(rf"\[([^\]]*)\]{elsewhere}", r"\1", text)
+
+
 setup(
     name="datasette-image-search",
     description="Datasette plugin: which of these pictures look like this one?",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=long_description(),
     long_description_content_type="text/markdown",
     version="0.1a0",
     license="Apache-2.0",
+    license_files=["LICENSE", "datasette_image_search/models/LICENSES-mini.md"],
     python_requires=">=3.10",
     packages=find_packages(include=["datasette_image_search", "datasette_image_search.*"]),
     package_data={
