@@ -38,7 +38,6 @@ from .rows_writer import (
 from .seen_rows import SeenRows
 from .sidecars import free_sidecar_name, sidecars_of_others
 from .tables import (
-    PREFIX,
     Table,
     database_name,
     database_path,
@@ -49,7 +48,6 @@ from .tables import (
 )
 
 __all__ = [
-    "PREFIX",
     "Candidate",
     "CollectionRecord",
     "Outcome",

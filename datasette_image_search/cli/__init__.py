@@ -178,7 +178,9 @@ def similar(database, table, pk, image, k, where, style, plot):
 
     if (pk is None) == (image is None):
         raise click.UsageError("Give the key of a row or --image FILE, one of the two.")
-    answer = answers.ask(database, table, pk, image, k, where, registered_models())
+    answer = answers.ask(
+        database, table, pk, image, k, where, registered_models(), drawn=plot is not None
+    )
     if plot is not None:
         answers.plot(answer, plot)
     answers.show(answer, style)

@@ -40,10 +40,10 @@ class Answer:
     thumbnails: list[bytes | None]
 
 
-def ask(database, table, pk, image, k, where, extra_models) -> Answer:
-    """The rows most like the row ``pk`` or the picture in the file ``image``."""
-    conn = catalog.connect(database)
-    with catalog.plainly(database):
+def ask(database, table, pk, image, k, where, extra_models, *, drawn: bool = False) -> Answer:
+    """The rows most like the row ``pk`` or the picture in the file ``image``; with their
+    thumbnails where they are to be ``drawn``."""
+    with catalog.opened(database) as conn:
         collection = collection_called(conn, table)
         if image is None:
             key = collection.key_of(pk)
@@ -75,7 +75,7 @@ def ask(database, table, pk, image, k, where, extra_models) -> Answer:
             matches,
             rows,
             thumbnail,
-            [collection.rows.thumbnail_of(match.key) for match in matches],
+            [collection.rows.thumbnail_of(match.key) for match in matches] if drawn else [],
         )
 
 

@@ -27,12 +27,8 @@ def tell(database, name: str, summary) -> None:
 
 def _how_to_forget(database, name: str) -> str:
     """Nothing is lost with a collection that has no picture."""
-    conn = catalog.connect(database)
-    try:
-        with catalog.plainly(database):
-            record = catalog.find(conn, name)
-            if record is None or len(catalog.Rows(conn, record).pictures_in_use()):
-                return ""
-        return f"; {command_line('forget', database, record.name)} removes the collection"
-    finally:
-        conn.close()
+    with catalog.opened(database) as conn:
+        record = catalog.find(conn, name)
+        if record is None or len(catalog.Rows(conn, record).pictures_in_use()):
+            return ""
+    return f"; {command_line('forget', database, record.name)} removes the collection"

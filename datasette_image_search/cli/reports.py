@@ -24,8 +24,7 @@ def counted(number: int, one: str, many: str | None = None) -> str:
 
 
 def status(database, as_json: bool) -> None:
-    conn = catalog.connect(database)
-    with catalog.plainly(database):
+    with catalog.opened(database) as conn:
         found = room.status(conn, None if as_json else 10)
     if as_json:
         write_data(json.dumps([_as_dict(one) for one in found], indent=2) + "\n")
@@ -90,8 +89,7 @@ def _as_dict(one) -> dict:
 
 
 def evaluation(database, table, label, queries, gallery, k, as_json) -> None:
-    conn = catalog.connect(database)
-    with catalog.plainly(database):
+    with catalog.opened(database) as conn:
         collection = collection_called(conn, table)
         asked = {"queries": queries, "gallery": gallery}
         with Bar("Evaluating") as bar, conditions(collection, **asked):
@@ -113,8 +111,7 @@ def evaluation(database, table, label, queries, gallery, k, as_json) -> None:
 
 
 def verification(database) -> None:
-    conn = catalog.connect(database)
-    with catalog.plainly(database):
+    with catalog.opened(database) as conn:
         found = room.verify(conn)
     if not found:
         _say(f"No collections in {database}.")

@@ -84,30 +84,26 @@ def load(
         raise NotFound(f"there is no folder {str(folder)!r}.")
     if not table.strip():
         raise UsageError("the table must have a name.")  # Datasette could not show it
-    if table.lower().startswith(catalog.PREFIX):
-        raise UsageError(f"tables named {catalog.PREFIX}… are the catalog's own: choose another.")
+    catalog.refuse_reserved(table)
     summary = LoadSummary()
     files = dict(_walk(folder, summary.left_out))
     database = Path(database)
     if not (files or database.exists()):
         raise _nothing_in(folder, summary.left_out)
-    conn = catalog.connect(database, write=True) if database.exists() else _create(database)
-    try:
-        with catalog.plainly(database):
-            _bring_up_to_date(conn, table, folder, files, prune, progress, summary)
-            return summary
-    finally:
-        conn.close()
+    if not database.exists():
+        _create(database)
+    with catalog.opened(database, write=True) as conn:
+        _bring_up_to_date(conn, table, folder, files, prune, progress, summary)
+    return summary
 
 
-def _create(database: Path):
+def _create(database: Path) -> None:
     if not database.parent.is_dir():
         raise NotFound(f"there is no folder {str(database.parent)!r} for {database.name}.")
     with catalog.plainly(database):
         db = sqlite_utils.Database(database)
         db.conn.execute("vacuum")  # an empty database is a file too
         db.conn.close()
-    return catalog.connect(database, write=True)
 
 
 def _walk(folder: Path, left_out: Skipped) -> Iterator[tuple[str, os.stat_result]]:
