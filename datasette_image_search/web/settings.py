@@ -80,9 +80,7 @@ async def warn_of_strange_names(datasette) -> None:
             db = datasette.databases[database]
             try:
                 there = [*await db.table_names(), *await db.view_names()]
-            except (
-                Exception
-            ) as error:  # Datasette says what it is, to whoever asks for the database
+            except Exception as error:  # Datasette tells whoever asks for the database
                 log.debug("the tables of %s are not known: %s", database, error)
                 continue
             for table in tables:
