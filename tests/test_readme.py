@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import sqlite3
@@ -12,9 +13,12 @@ import pytest
 from click.testing import CliRunner
 from conftest import build_shop, draw
 
-from datasette_image_search import sql_functions
+from datasette_image_search import catalog, sql_functions
 from datasette_image_search.cli import image_search
 from datasette_image_search.models import models
+from datasette_image_search.pictures import opening
+from datasette_image_search.pictures.kinds import BY_ENDING
+from datasette_image_search.pictures.opening import FORMATS
 from datasette_image_search.web.settings import Settings
 
 README = Path(__file__).parent.parent / "README.md"
@@ -79,3 +83,26 @@ def test_names_in_the_text_are_real(folder):
 def test_every_setting_is_documented():
     documented = set(re.findall(r"^\| `(\w+)` \| [\w]+ \|", README.read_text(), re.MULTILINE))
     assert documented == {field.name for field in fields(Settings)}
+
+
+def test_the_container_gets_the_database_and_all_that_it_is_searched_with(outputs, folder):
+    (lines,) = [block.splitlines() for block in blocks("dockerfile")]
+    (copy,) = [line.split()[1:] for line in lines if line.startswith("COPY ")]
+    *files, place = copy
+    names = {record.sidecar for record in catalog.collections(catalog.connect(folder / "shop.db"))}
+    assert "shop.db" in files and {*files} - {"shop.db"} <= names
+    (command,) = [json.loads(line[4:]) for line in lines if line.startswith("CMD ")]
+    assert command[:2] == ["datasette", f"{place}shop.db"]
+
+
+def test_the_formats_that_are_read_are_named():
+    (text,) = re.findall("## What is read\n(.*?)\n## ", README.read_text("utf-8"), re.DOTALL)
+    read, not_read = text.split("HEIC", 1)
+    named = {
+        format.upper().replace(" ", "") for format in re.findall(r"[A-Z][\w]+(?: 2000)?", read)
+    }
+    assert {*FORMATS} <= named
+    pixels = f"{opening.MAX_PIXELS // 10**6} million"
+    assert pixels in read and f"{opening._COSTLY_MAX_PIXELS // 10**6} million" in read
+    for kind in ("JPEG XL", "SVG", "PDF", "Photoshop", "raw files"):
+        assert kind in not_read and any(kind in known for known in BY_ENDING.values())
