@@ -36,7 +36,13 @@ def replaced(shop_copy):
                 conn.execute("drop table products")
                 conn.execute("create table products (name integer primary key, picture text)")
             if "id = 7" in change:
-                conn.execute("alter table image_search_rows_1 rename to image_search_rows_7")
+                # Not renamed, which would be seen as another's table.
+                (made,) = conn.execute(
+                    "select sql from sqlite_master where name = 'image_search_rows_1'"
+                ).fetchone()
+                conn.execute(made.replace("rows_1", "rows_7"))
+                conn.execute("insert into image_search_rows_7 select * from image_search_rows_1")
+                conn.execute("drop table image_search_rows_1")
             conn.execute(f"update image_search_collections set {change}")
 
     return replace

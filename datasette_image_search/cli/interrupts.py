@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 @contextmanager
@@ -26,7 +26,8 @@ def interruptible() -> Iterator[None]:
         return
 
     def second(*_) -> None:
-        os.write(sys.__stderr__.fileno(), b"\nStopped at once.\n")
+        with suppress(Exception):  # there may be none
+            os.write(sys.__stderr__.fileno(), b"\nStopped at once.\n")
         os._exit(130)
 
     def first(*_) -> None:
