@@ -19,7 +19,7 @@ from PIL import Image
 
 from datasette_image_search import pictures
 from datasette_image_search.errors import PictureError, UsageError
-from datasette_image_search.pictures import Geometry, decode, fit, make_thumbnail, opening
+from datasette_image_search.pictures import Geometry, decode, fit, jpeg2000, make_thumbnail, opening
 
 HERE = Path(__file__).parent
 ODD = odd_pictures()
@@ -178,6 +178,72 @@ def test_a_jpeg_beyond_the_limit_is_decoded_where_it_is_reduced():
     # A decoder that goes over a picture more than once must keep all of it.
     passes = encoded(Image.new("L", (12_000, 9_000), 90), "JPEG", progressive=True)
     assert "12,000 × 9,000" in refusal(passes, smallest_side=512)
+
+
+def test_a_jpeg_2000_beyond_the_limit_is_decoded_where_it_is_halved():
+    large = encoded(Image.new("RGB", (7_600, 5_601), (90, 80, 70)), "JPEG2000")
+    assert "7,600 × 5,601" in refusal(large)
+    made = pictures.prepare(large, SQUASH)
+    assert (made.width, made.height) == (7_600, 5_601)
+    assert (made.pixels == (90, 80, 70)).all()
+    # Divided so finely, the decoder would have to note down more than it decodes.
+    fine = encoded(Image.new("L", (6_400, 6_300), 90), "JPEG2000", codeblock_size=(4, 4))
+    assert "6,400 × 6,300" in refusal(fine, smallest_side=256)
+
+
+@pytest.mark.parametrize("width", range(1000, 1009))
+@pytest.mark.parametrize("options", [{}, {"tile_size": (128, 96)}, {"irreversible": True}])
+def test_a_jpeg_2000_of_any_size_is_halved_or_decoded_less_small(width, options, monkeypatch):
+    """Pillow and its decoder round to different sizes; what they agree on is taken."""
+    monkeypatch.setattr(opening, "_COSTLY_MAX_PIXELS", 500_000)
+    monkeypatch.setattr(jpeg2000, "_ENOUGH_PIXELS", 1)
+    size = (width, 801)
+    rough = gradient(40, 30).resize(size, Image.Resampling.BICUBIC)
+    reduced, told = decode(encoded(rough, "JPEG2000", **options), smallest_side=100)
+    assert told == size
+    assert all(100 <= small <= -(-side // 2) for small, side in zip(reduced.size, size))
+    difference = np.abs(fit(reduced, SQUASH).astype(int) - fit(rough, SQUASH))
+    assert difference.mean() < 3
+
+
+def test_the_head_of_a_jpeg_2000_may_be_anything(monkeypatch):
+    monkeypatch.setattr(jpeg2000, "_ENOUGH_PIXELS", 1)
+    data = encoded(quarters(size=(640, 640)), "JPEG2000", num_resolutions=4)
+    assert jpeg2000.halvings(data, (640, 640), 100) == 2
+    assert jpeg2000.halvings(data, (640, 640), 10) == 3  # there are no more
+    at = data.index(b"\xff\x52")
+    for length in range(at + 12):
+        assert jpeg2000.halvings(data[:length], (640, 640), 100) == 0
+    for offset, value in ((4, 1), (9, 200), (10, 0), (11, 0), (3, 0), (1, 0x53)):
+        odd = data[: at + offset] + bytes([value]) + data[at + offset + 1 :]
+        assert jpeg2000.halvings(odd, (640, 640), 100) == 0, offset
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="measured as Linux does")
+def test_a_jpeg_2000_that_says_it_is_large_stays_within_a_gigabyte(tmp_path):
+    side = 14_000  # 196 million, of which its decoder notes down the parts
+    small = bytearray(
+        encoded(quarters("RGBA", (64, 64)), "JPEG2000", codeblock_size=(32, 32), num_resolutions=6)
+    )
+    box, code = small.index(b"ihdr") + 4, small.index(b"\xff\x4f\xff\x51") + 8
+    for at in (box, code, code + 16):  # the picture, and its one tile
+        small[at : at + 8] = side.to_bytes(4, "big") * 2
+    (tmp_path / "large").write_bytes(small)
+    said, grown = in_a_process(f"""
+        def kilobytes(what):
+            lines = open("/proc/self/status").read().splitlines()
+            return next(int(line.split()[1]) for line in lines if line.startswith(what))
+
+        data = open({str(tmp_path / "large")!r}, "rb").read()
+        open("/proc/self/clear_refs", "w").write("5")  # the most there ever was: from now on
+        before = kilobytes("VmRSS")
+        try:
+            pictures.prepare(data, pictures.Geometry(224))
+        except PictureError as error:
+            print("damaged" if "the picture is damaged" in str(error) else error)
+        print((kilobytes("VmHWM") - before) // 2**10)
+    """)
+    assert said == "damaged" and 50 < int(grown) < 700
 
 
 def mpo(first: Image.Image, **options) -> bytes:

@@ -20,7 +20,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from ..errors import PictureError, UsageError
 from .colours import rgb, shorten_key
-from .opening import START, open_picture, refusal, refuse_costly
+from .opening import START, open_picture, reduce, refusal, refuse_costly
 
 if TYPE_CHECKING:
     import numpy as np
@@ -108,16 +108,17 @@ def decode(data: bytes, smallest_side: int = 0) -> tuple[Image.Image, tuple[int,
     """An upright RGB picture, and the (width, height) of the original, upright.
 
     With ``smallest_side``, a JPEG whose sides are far larger is decoded at a half, a
-    quarter or an eighth, its sides at least ``smallest_side``: several times faster.
+    quarter or an eighth, its sides at least ``smallest_side``: several times faster. So is
+    a JPEG 2000 that is too large to be decoded whole.
     Raises :class:`PictureError` with a reason a person understands.
     """
     picture = open_picture(io.BytesIO(data))
     format = picture.format
     try:
-        size = picture.size
+        size = held = picture.size
         if smallest_side:
-            picture.draft("RGB", (smallest_side, smallest_side))
-        refuse_costly(picture, size, data)
+            held = reduce(picture, smallest_side, data)
+        refuse_costly(picture, size, held, data)
         shorten_key(picture)
         picture.load()
         orientation = _orientation(picture)

@@ -12,6 +12,7 @@ from typing import BinaryIO
 from PIL import Image, ImageFile
 
 from ..errors import PictureError
+from .jpeg2000 import halvings
 from .kinds import RAW, cannot_be_read, is_of_a_camera, kind_of
 
 # Only what people keep pictures in: each further decoder is a door. The names are those
@@ -27,6 +28,9 @@ NEEDS_MEMORY = "the picture needs more memory than there is."
 MAX_PIXELS = 89_000_000
 # These decoders hold several copies of a picture while they work.
 _COSTLY_FORMATS, _COSTLY_MAX_PIXELS = ("WEBP", "JPEG2000"), 40_000_000
+# Beyond, a JPEG 2000 is decoded at a half or less; up to here, as its decoder sets aside a
+# little for each part of the whole.
+_REDUCED_MAX_PIXELS = 200_000_000
 # Each pass of a progressive JPEG visits every pixel, and may cost the file but a few bytes.
 _MAX_PASSED_PIXELS = 100 * MAX_PIXELS
 
@@ -72,14 +76,33 @@ def only_one_thread() -> None:
         AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 
-def refuse_costly(picture: ImageFile.ImageFile, original: tuple[int, int], data: bytes) -> None:
+def reduce(picture: ImageFile.ImageFile, smallest_side: int, data: bytes) -> tuple[int, int]:
+    """Have a picture decoded smaller, its sides at least ``smallest_side``, where that is cheap.
+
+    The size at which its decoder will hold it.
+    """
+    original = picture.size
+    picture.draft("RGB", (smallest_side, smallest_side))
+    if _is_decoded_row_by_row(picture, data):
+        return picture.size
+    if picture.format == "JPEG2000" and (
+        _COSTLY_MAX_PIXELS < math.prod(original) <= _REDUCED_MAX_PIXELS
+    ):
+        # Smaller ones are decoded whole: what is between the halves is not lost on them.
+        times = picture.reduce = halvings(data, original, smallest_side)
+        return original[0] >> times, original[1] >> times
+    return original
+
+
+def refuse_costly(
+    picture: ImageFile.ImageFile, original: tuple[int, int], held: tuple[int, int], data: bytes
+) -> None:
     """Refuse what would take too much memory or time, before anything is decoded.
 
-    ``picture`` may have been told to decode at a reduced size; ``original`` is the whole.
+    ``original`` is the size of the whole, ``held`` that at which it will be decoded.
     """
     most = _COSTLY_MAX_PIXELS if picture.format in _COSTLY_FORMATS else MAX_PIXELS
     large = f"the picture is {original[0]:,} × {original[1]:,} pixels"
-    held = picture.size if _is_decoded_row_by_row(picture, data) else original
     if math.prod(held) > most:
         raise PictureError(f"{large}; {most / 10**6:g} million are the most that are decoded.")
     if "progressive" in picture.info:
