@@ -133,7 +133,9 @@ def _refuse(conn: sqlite3.Connection, arguments: tuple, for_reading: bool) -> No
     if for_reading and conn.in_transaction:
         # Whoever may create a table may write a function into it, as a column's default: there
         # it would be asked for one who may see neither the table nor execute SQL.
-        raise UsageError("the functions of image search cannot be used where something is written.")
+        raise UsageError(
+            "the functions of image search are for reading, and not for within a transaction."
+        )
     for argument in arguments:
         if isinstance(argument, (str, bytes)) and len(argument) > LONGEST_ARGUMENT:
             raise UsageError(

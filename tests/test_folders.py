@@ -79,14 +79,48 @@ def test_a_table_that_takes_anothers_name_does_not_take_its_folder(tmp_path):
     with pytest.raises(UsageError) as caught:
         embed(database, "pics_old")
     assert str(caught.value) == (
-        f"most files in {tmp_path / 'old'} have another size than 'pics_old' says: run "
-        "'datasette image-search load x.db pics_old' with the folder that it was made of first."
+        f"most files in {tmp_path / 'old'} are others than 'pics_old' says, by size and date: run "
+        "'datasette image-search load x.db pics_old' with the folder that it was made of first, or "
+        "name this one with --root."
     )
     load(database, "pics_old", tmp_path / "new")
     assert embed(database, "pics_old").embedded == 6
-    # A few that were changed since are what embed is for.
-    draw("disc", "red").save(tmp_path / "new" / "1.png")
-    assert embed(database, "pics_old").embedded == 1
+    # Those that were changed since are what embed is for.
+    for number in range(6):
+        draw("disc", "red", (40 + number, 40)).save(tmp_path / "new" / f"{number}.png")
+    assert embed(database, "pics_old").embedded == 6
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["bytes = null", "bytes = 'many'", "modified = null", "modified = 5", "bytes = bytes || ''"],
+)
+def test_a_table_of_load_that_was_changed_by_hand_is_embedded(tmp_path, change):
+    database = tmp_path / "x.db"
+    (tmp_path / "pictures").mkdir()
+    for number, colour in enumerate(list(COLOURS)[:6]):
+        draw("disc", colour).save(tmp_path / "pictures" / f"{number}.png")
+    load(database, "pics", tmp_path / "pictures")
+    db = sqlite_utils.Database(database)
+    db["pics"].transform(types={"bytes": str, "modified": str})
+    with db.conn:
+        db.execute(f"update pics set {change}")
+    assert embed(database, "pics", EmbedOptions(model="mini")).embedded == 6
+    with db.conn:
+        db.execute("update pics set bytes = 7, modified = '9999'")
+    with pytest.raises(UsageError, match="name this one with --root"):
+        embed(database, "pics")
+    assert embed(database, "pics", EmbedOptions(root=tmp_path / "pictures")).unchanged == 6
+
+
+def test_what_is_above_a_link_is_not_what_is_before_it(tmp_path):
+    (tmp_path / "a").mkdir()
+    for place in (tmp_path / "a" / "pics", tmp_path / "else" / "pics", tmp_path / "else" / "deep"):
+        place.mkdir(parents=True)
+    (tmp_path / "a" / "link").symlink_to(tmp_path / "else" / "deep")
+    draw("disc", "red").save(tmp_path / "else" / "pics" / "1.png")
+    load(tmp_path / "x.db", "pics", tmp_path / "a" / "link" / ".." / "pics")
+    assert embed(tmp_path / "x.db", "pics", EmbedOptions(model="mini")).embedded == 1
 
 
 def test_a_picture_that_is_too_large_now_is_not_found_by_the_one_before(shop_copy, monkeypatch):

@@ -151,7 +151,7 @@ def test_functions_for_reading_do_not_work_while_something_is_written(shop_copy,
     conn.execute(f"create table loot (id integer, found text default ({call}))")
     with pytest.raises(sqlite3.OperationalError):
         conn.execute("insert into loot (id) values (1)")
-    assert "cannot be used where something is written" in caplog.text
+    assert "are for reading, and not for within a transaction" in caplog.text
     conn.rollback()
     assert conn.execute(f"select {call}").fetchone()[0].startswith("[{")
     # Whoever registers them on a connection of their own may do so.

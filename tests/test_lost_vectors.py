@@ -61,8 +61,9 @@ def test_a_search_that_lacks_vectors_says_so_in_the_log(shop_copy, caplog, sql):
     without_vectors(shop_copy, 5)
     conn = sqlite3.connect(shop_copy / "shop.db")
     sql_functions.register(conn)
-    for _ in range(3):
+    for number in range(3):
         conn.execute(f"select {sql}").fetchone()
+        conn.execute(f"create table other{number} (id)")  # and all is looked up anew
     assert [record.getMessage()[: len(LOST)] for record in caplog.records] == [LOST]
 
 

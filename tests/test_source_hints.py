@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 from conftest import draw
 from test_sources import POSIX, refusal
 
 from datasette_image_search.sources import Sources
+from datasette_image_search.sources.hints import about_several_urls, likely_cause
 
 ALONE = "put one into each row."
-TEXT = "put its bytes (a BLOB), its URL or the path of its file into the column."
+MANY = 100_000
+TEXT = (
+    "looks like a picture written out as text: "
+    "put its bytes (a BLOB), its URL or the path of its file into the column."
+)
 
 
 @pytest.fixture
@@ -32,17 +38,17 @@ def sources(tmp_path) -> Sources:
         ("a.png, https://example.com/b.jpg", f"the cell names more than one picture: {ALONE}"),
         ("http://u:p@[::1]:1/a.png, http://u:p@[::1]:1/b.png",
          f"the cell names more than one URL: {ALONE}"),
-        ('["a.png"]', "the cell holds JSON, not a path: put one path or one URL into each row."),
+        ('["a.png"]', "the cell looks like JSON: put one path or one URL into each row."),
         (' ["https://example.com/a.png"]',
-         "the cell holds JSON, not a path: put one path or one URL into each row."),
+         "the cell looks like JSON: put one path or one URL into each row."),
         ('{"url": "a.png"}',
-         "the cell holds JSON, not a path: put one path or one URL into each row."),
+         "the cell looks like JSON: put one path or one URL into each row."),
         ("data:image/png;base64,iVBORw0KGgo" + "A" * 9000,
-         f"'data:image/png;base64,iVBORw0KGgoAAAAAAA…' is a picture written out as text: {TEXT}"),
+         f"'data:image/png;base64,iVBORw0KGgoAAAAAAA…' {TEXT}"),
         ("/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAUDBAQEAwUEBAQFBQUGBwwIBwcHBw8",
-         f"'/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAUDBAQE…' is a picture written out as text: {TEXT}"),
+         f"'/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAUDBAQE…' {TEXT}"),
         ("iVBORw0KGgo" + "A" * 9000,
-         f"'iVBORw0KGgoAAAAAAAAAAAAAAAAAAAAAAAAAAAAA…' is a picture written out as text: {TEXT}"),
+         f"'iVBORw0KGgoAAAAAAAAAAAAAAAAAAAAAAAAAAAAA…' {TEXT}"),
         ("//cdn.example.com/a.png",
          "'//cdn.example.com/a.png' looks like a URL without its beginning: "
          "write https: before it."),
@@ -54,9 +60,10 @@ def sources(tmp_path) -> Sources:
         ("b%20c.png",
          "'b%20c.png' is written as in a URL (%20): write the file's name as it is."),
         ("<img src='a.png'>",
-         '"<img src=\'a.png\'>" is HTML: put what its src says into the column, and nothing else.'),
+         '"<img src=\'a.png\'>" looks like HTML: '
+         "put what its src says into the column, and nothing else."),
         ('=IMAGE("https://example.com/a.png")',
-         "'=IMAGE(\"https://example.com/a.png\")' is a spreadsheet's formula: "
+         "'=IMAGE(\"https://example.com/a.png\")' looks like a spreadsheet's formula: "
          "put the address in it into the column."),
     ],
 )  # fmt: skip
@@ -111,3 +118,26 @@ def test_a_folder_is_listed_once_for_many_rows(sources, monkeypatch):
     for number in range(20):
         refusal(sources, f"{number}.png")
     assert len(listed) == 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "a.jpg" + "\n" * MANY + "x",
+        "a.jpg " * MANY,
+        "a" + " " * MANY + "b",
+        "http://a" + " " * MANY + "b",
+        ";" * MANY,
+        "//a" + ".a" * MANY,
+        "%" * MANY,
+        "data:" + ";a" * MANY,
+        "<" * MANY,
+        "?" * MANY + ".jpg",
+    ],
+    ids=range(10),
+)
+def test_a_cell_that_is_a_book_is_soon_done_with(value):
+    began = time.perf_counter()
+    likely_cause(value)
+    about_several_urls(value)
+    assert time.perf_counter() - began < 1

@@ -482,7 +482,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_often(self, rest):
         """/often/STATUS/HEADER: too often, as many times as `refusals` says."""
-        status, _, header = rest.partition("/")
+        status, _, header = rest.partition("?")[0].partition("/")
         if self.server.refusals:
             self.server.refusals -= 1
             self.reply(int(status), Retry_After=unquote(header) or None)
@@ -730,8 +730,10 @@ def waits(monkeypatch):
         ("/often/429/", [1, 2, 4]),
         ("/often/429/soon", [1, 2, 4]),
         ("/often/503/20", [20, 20, 20]),
-        ("/often/429/0", []),
-        ("/often/429/Wed, 21 Oct 2015 07:28:00 GMT", []),
+        ("/often/429/0", [1, 2, 4]),
+        ("/often/429/Wed, 21 Oct 2015 07:28:00 GMT", [1, 2, 4]),
+        ("/often/429/Fri, 31 Dec 99999999999999999999 23:59:59 GMT", [1, 2, 4]),
+        ("/often/429/-5", [1, 2, 4]),
     ],
 )
 def test_a_server_that_is_asked_too_often_is_asked_again(web, server, waits, path, expected):
@@ -749,19 +751,33 @@ def test_a_server_that_has_enough_is_left(web, server, waits):
     web, name = Sources(web.root, allow_private=True), f"127.0.0.1:{server.server_port}"
     server.refusals = 99
     enough = f"{name} answers 429 Too Many Requests and goes on doing so: run embed again later."
-    assert refusal(web, f"{server.url}/often/429/30") == enough
-    assert waits == pytest.approx([30] * patience.MOST_ROUNDS, abs=0.5)
+    for number in range(patience.MOST_URLS):
+        assert refusal(web, f"{server.url}/often/429/30?{number}") == enough
+    assert waits[: patience.MOST_TRIES] == pytest.approx([30] * patience.MOST_TRIES, abs=0.5)
     asked = len(server.asked)
     assert refusal(web, f"{server.url}/a.png") == enough
     assert len(server.asked) == asked, "it is not asked for other pictures either"
 
 
-def test_a_server_that_wants_hours_is_left_at_once(web, server, waits):
+def test_a_server_that_wants_hours_is_not_waited_for(web, server, waits):
     server.refusals = 99
     web = Sources(web.root, allow_private=True)
-    said = refusal(web, f"{server.url}/often/503/3600")
-    assert "answers 503 Service Unavailable and asks to be left alone for 3,600 seconds" in said
-    assert not waits
+    for number in range(patience.MOST_URLS):
+        said = refusal(web, f"{server.url}/often/503/3600?{number}")
+        assert "answers 503 Service Unavailable and asks to be left alone for 3,600 seconds" in said
+    assert refusal(web, f"{server.url}/a.png") == said and not waits
+
+
+@pytest.mark.parametrize("path", ["/often/503/1", "/often/429/0", "/often/429/3600"])
+def test_one_url_that_is_always_refused_is_not_the_server(web, server, waits, path):
+    web = Sources(web.root, allow_private=True)
+    for number in range(3 * patience.MOST_URLS):
+        server.refusals = 99
+        refusal(web, f"{server.url}{path}?{number}")
+        asked = len(server.asked)
+        server.refusals = 0
+        assert web.fetch(f"{server.url}/a.png").data == b"picture"
+    assert asked <= 3 * patience.MOST_URLS * (patience.MOST_TRIES + 2)
 
 
 def test_a_server_without_a_wish_is_not_asked_again(web, server):
@@ -770,9 +786,30 @@ def test_a_server_without_a_wish_is_not_asked_again(web, server):
 
 
 def test_what_others_asked_at_the_same_time_is_one_refusal():
-    once = patience.Patience()
-    for _ in range(3 * patience.MOST_ROUNDS):
-        once.refused("a.example", "429 Too Many Requests", "30")
+    told = []
+    once = patience.Patience(told.append)
+    for _ in range(20):
+        once.refused("a.example", "429 Too Many Requests", None, 1)
+    assert told == ["waits 1 s for a.example, which answers 429 Too Many Requests."]
+
+
+def test_a_lookup_that_lasts_can_be_broken_off(web, monkeypatch):
+    waiting, go_on = threading.Event(), threading.Event()
+
+    def slow(*_, **__):
+        waiting.set()
+        go_on.wait(20)
+
+    monkeypatch.setattr(urls.socket, "getaddrinfo", slow)
+    said = []
+    thread = threading.Thread(target=lambda: said.append(refusal(web, "http://slow.example/")))
+    thread.start()
+    assert waiting.wait(20)
+    web.close()
+    thread.join(5)
+    assert len(said) == 1
+    go_on.set()
+    refusal(web, "http://slow.example/")
 
 
 def test_what_is_being_fetched_can_be_broken_off(web, server, secure_server, monkeypatch):

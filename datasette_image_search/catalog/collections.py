@@ -298,7 +298,8 @@ def portable(conn: sqlite3.Connection, folder: Path) -> str:
 
     A link is remembered as the link: it may lead to a newer folder the next time.
     """
-    folder = Path(os.path.abspath(folder))
+    # What is above a link is not what is before it in its name.
+    folder = folder.resolve() if ".." in folder.parts else Path(os.path.abspath(folder))
     home = Path(database_path(conn)).resolve().parent
     for same in (folder, folder.parent.resolve() / folder.name, folder.resolve()):
         if same.is_relative_to(home):

@@ -14,8 +14,9 @@ def show_what_can_be_shown() -> None:
 
     Windows gives a file the encoding of the country, which lacks most of the others'.
     """
-    if sys.stdout is None:  # closed (`>&-`), or there is none (a service on Windows)
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")
+    for name in ("stdout", "stderr"):  # closed (`>&-`), or there is none (a service on Windows)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
     if hasattr(sys.stdout, "reconfigure"):
         # A file that has become a pipe since Python began looks as if it had places still.
         with suppress(OSError):

@@ -78,7 +78,8 @@ def embed(
         path, identity = record.sidecar_path(conn), identity_of(record)
         # What was guessed or remembered; of a stranger's database, which files it names.
         folder = files_folder(conn, record)
-        refuse_another_tables_files(conn, record)
+        if options.root is None:
+            refuse_another_tables_files(conn, record)
         where = f"; files are looked for in {folder}" if folder else ""
         progress.tell(f"{record.table_name}.{record.column_name} with {record.model}{where}.")
         if record.key_columns == ("rowid",):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime, timezone
 from itertools import chain, islice
 from pathlib import Path
 
@@ -53,26 +55,46 @@ def require_its_files(conn, old: CollectionRecord, record: CollectionRecord) -> 
 
 
 def refuse_another_tables_files(conn, record: CollectionRecord) -> None:
-    """Raises :class:`UsageError` where most files of a table that ``load`` made have other sizes
-    than it says: a folder is remembered by the table's name, which another table may have now."""
+    """Raises :class:`UsageError` where most files of a table that ``load`` made are others than
+    it says: a folder is remembered by the table's name, which another table may have now.
+
+    A file that is newer than the table says has been edited where it is, and is no other.
+    """
     table, root = record.table_name, record.root_path(conn)
     if catalog.folder_of(conn, table) != root:
         return
-    found = [real == said for real, said in islice(_sizes(conn, record, root), _COMPARED)]
-    if len(found) >= _FEWEST and sum(found) * 2 < len(found):
+    found = list(islice(_are_others(conn, record, root), _COMPARED))
+    if len(found) >= _FEWEST and sum(found) * 2 > len(found):
         raise UsageError(
-            f"most files in {root} have another size than {table!r} says: run "
+            f"most files in {root} are others than {table!r} says, by size and date: run "
             f"{command_line('load', catalog.database_name(conn), table)} with the folder that it "
-            "was made of first."
+            "was made of first, or name this one with --root."
         )
 
 
-def _sizes(conn, record: CollectionRecord, root: Path):
-    """(bytes of the file, bytes that the table says) of rows whose file is there."""
+def _are_others(conn, record: CollectionRecord, root: Path) -> Iterator[bool]:
+    """Of rows whose file is there: has it another size than the table says, and an older date?"""
     table = catalog.Table.read(conn, record.table_name)
-    if not {"path", "bytes"} <= table.columns.keys():
+    if not {"path", "bytes", "modified"} <= table.columns.keys():
         return
     name = catalog.quote(table.name)
-    for path, said in conn.execute(f"select path, bytes from {name}"):
+    # Whatever has been made of their types since.
+    query = f"select path, cast(bytes as integer), modified from {name} where bytes > 0"
+    for path, size, modified in conn.execute(query):
         with suppress(OSError, TypeError, ValueError):
-            yield os.stat(root / path).st_size, said
+            now = file_facts(os.stat(root / path))
+            yield now[0] != size and now[1] < modified
+
+
+def file_facts(found: os.stat_result) -> tuple[int, str | None]:
+    """What tells a file from its next version: bytes, and when it was modified."""
+    return found.st_size, _time(found)
+
+
+def _time(found: os.stat_result) -> str | None:
+    """In UTC; none where a damaged disk or a camera's clock tells of a year that is not ours."""
+    try:
+        moment = datetime.fromtimestamp(found.st_mtime, timezone.utc)
+    except (ValueError, OverflowError, OSError):  # by how far, and on which system
+        return None
+    return moment.isoformat(timespec="microseconds")

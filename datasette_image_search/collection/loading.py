@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 
 import sqlite_utils
@@ -16,6 +15,7 @@ from ..catalog import Table
 from ..errors import NotFound, PictureError, UsageError
 from ..pictures.decoders import Decoders
 from ..pictures.kinds import BY_ENDING, cannot_be_read
+from .folders import file_facts
 from .progress import Progress
 from .skipped import Skipped
 
@@ -161,7 +161,7 @@ def _bring_up_to_date(
             )
         catalog.prepare(conn)
         catalog.remember_folder(conn, table, folder)
-    wanted = [path for path, found in files.items() if known.get(path) != _state(found)]
+    wanted = [path for path, found in files.items() if known.get(path) != file_facts(found)]
     summary.unchanged = len(files) - len(wanted)
     progress.start(len(wanted))
     for rows in _headers(folder, files, wanted):
@@ -221,7 +221,7 @@ def _headers(folder: Path, files: dict, wanted: list[str]) -> Iterator[list[tupl
                 return _Refused(path, str(error))
             except UnicodeEncodeError:
                 return _Refused(path, "its name is no text (UTF-8).")
-            return (path, kind, width, height, *_state(files[path]))
+            return (path, kind, width, height, *file_facts(files[path]))
 
         for start in range(0, len(wanted), _BATCH):
             yield list(pool.map(row, wanted[start : start + _BATCH]))
@@ -234,17 +234,3 @@ def _store(conn, table: str, rows: list[tuple]) -> None:
         f"on conflict (path) do update set {updates}",
         rows,
     )
-
-
-def _state(found: os.stat_result) -> tuple[int, str | None]:
-    """What tells a file from its next version: bytes, and when it was modified."""
-    return found.st_size, _time(found)
-
-
-def _time(found: os.stat_result) -> str | None:
-    """In UTC; none where a damaged disk or a camera's clock tells of a year that is not ours."""
-    try:
-        moment = datetime.fromtimestamp(found.st_mtime, timezone.utc)
-    except (ValueError, OverflowError, OSError):  # by how far, and on which system
-        return None
-    return moment.isoformat(timespec="microseconds")

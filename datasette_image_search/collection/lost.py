@@ -15,6 +15,18 @@ def count_lost(rows: Rows, index: Sidecar) -> int:
     return int((~index.contains(rows.pictures_in_use())).sum())
 
 
+_said: dict[Path, int] = {}  # of a sidecar, how many were told of last
+
+
+def is_news(sidecar: Path, count: int) -> bool:
+    """Has this process not told of so many last? They are counted anew with each change."""
+    before = _said.pop(sidecar, 0)
+    _said[sidecar] = count
+    if len(_said) > 1000:
+        del _said[next(iter(_said))]
+    return before != count
+
+
 def told(database: Path | str, record: CollectionRecord, count: int) -> str:
     """That so many pictures of a collection have lost theirs, and what helps."""
     return (

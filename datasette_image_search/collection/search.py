@@ -17,7 +17,7 @@ from ..catalog import CollectionRecord, Rows
 from ..errors import NotFound, SidecarError, UsageError
 from ..vector_index import EmptySidecar, Identity, Neighbours, compare
 from ..wording import free_names
-from .lost import count_lost, told
+from .lost import count_lost, is_news, told
 from .opened import looked_up, opened_sidecar
 
 log = logging.getLogger("datasette_image_search")
@@ -193,11 +193,11 @@ class Collection:
 
     def lost_vectors(self) -> int:
         """How many pictures have a row and no vector: matches that cannot be found. It is said
-        in the log, once while nothing changes."""
+        in the log, once for each number of them."""
         snapshot = self.index.refresh()
         if self._lost[0] is not snapshot:
             self._lost = snapshot, count_lost(self.rows, self.index)
-            if self._lost[1]:
+            if self._lost[1] and is_news(self.index.path, self._lost[1]):
                 name = catalog.database_name(self.conn)
                 log.warning("%s", told(name, self.record, self._lost[1]))
         return self._lost[1]

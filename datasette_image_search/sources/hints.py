@@ -13,9 +13,9 @@ from urllib.parse import unquote
 from ..wording import shortened
 
 _ENDING = r"\.(?:jpe?g|png|gif|webp|tiff?|bmp|avif|heic)"
-_BETWEEN = r"\s*[,;|\r\n]\s*"
-_SEVERAL = re.compile(rf"{_ENDING}[\"']?{_BETWEEN}.*{_ENDING}", re.IGNORECASE | re.DOTALL)
-_SEVERAL_URLS = re.compile(r"[,;|\s]\s*https?://", re.IGNORECASE)
+_ENDS = re.compile(_ENDING, re.IGNORECASE)
+_ENDS_AND_GOES_ON = re.compile(rf"{_ENDING}[\"']?[^\S\r\n]*[,;|\r\n]", re.IGNORECASE)
+_SEVERAL_URLS = re.compile(r"[,;|\s]https?://", re.IGNORECASE)
 _HTML = re.compile(r"<(img|a|picture|figure)\b", re.IGNORECASE)
 _DATA_URI = re.compile(r"data:[\w./+-]*(;[\w=-]+)*,", re.IGNORECASE)
 # How the base64 of a JPEG, PNG, GIF and WebP begins; no path is so long without a dot.
@@ -24,24 +24,26 @@ _NO_SCHEME = re.compile(r"//[\w-]+(\.[\w-]+)+/|www\.[\w-]+\.", re.IGNORECASE)
 _BEHIND = re.compile(rf"[^?#]+{_ENDING}([?#].*)", re.IGNORECASE | re.DOTALL)
 _ESCAPED = re.compile("%[0-9a-f]{2}", re.IGNORECASE)
 _MOST_NAMES = 50_000
+_LOOKED_AT = 2_000  # characters: a cell may be a book, and nobody waits for a guess
 
 
 def likely_cause(value: str) -> str | None:
     """A sentence about what ``value`` is instead of a path, if it looks like something."""
-    text = value.strip()
+    text = value.strip()[:_LOOKED_AT]
     said = repr(shortened(text, 40))
     if _HTML.match(text):
-        return f"{said} is HTML: put what its src says into the column, and nothing else."
+        return f"{said} looks like HTML: put what its src says into the column, and nothing else."
     if text.startswith("="):
-        return f"{said} is a spreadsheet's formula: put the address in it into the column."
+        return f"{said} looks like a spreadsheet's formula: put the address in it into the column."
     if _DATA_URI.match(text) or _BASE64.match(text):
         return (
-            f"{said} is a picture written out as text: "
+            f"{said} looks like a picture written out as text: "
             "put its bytes (a BLOB), its URL or the path of its file into the column."
         )
     if text.startswith(("[", "{")) and text.endswith(("]", "}")):
-        return "the cell holds JSON, not a path: put one path or one URL into each row."
-    if _SEVERAL.search(text):
+        return "the cell looks like JSON: put one path or one URL into each row."
+    first = _ENDS_AND_GOES_ON.search(text)
+    if first and _ENDS.search(text, first.end()):
         return "the cell names more than one picture: put one into each row."
     if found := _NO_SCHEME.match(text):
         missing = "https:" if found[0].startswith("//") else "https://"
@@ -57,7 +59,7 @@ def likely_cause(value: str) -> str | None:
 
 def about_several_urls(value: str) -> str | None:
     """As :func:`likely_cause` of a URL, which may hold a password and is not shown."""
-    if _SEVERAL_URLS.search(value.strip()):
+    if _SEVERAL_URLS.search(value.strip()[:_LOOKED_AT]):
         return "the cell names more than one URL: put one into each row."
     return None
 

@@ -8,7 +8,7 @@ import socket
 import ssl
 import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
 from functools import cached_property, partial
@@ -48,7 +48,8 @@ class Web:
         self.allow_private = allow_private
         self._patience = patience or Patience()
         self._sockets: WeakSet[socket.socket] = WeakSet()
-        self._lock = threading.Lock()  # of the two beside it
+        self._lookups: WeakSet[Future] = WeakSet()
+        self._lock = threading.Lock()  # of the three beside it
         self._closed = False
 
     def close(self) -> None:
@@ -56,7 +57,10 @@ class Web:
         self._patience.close()
         with self._lock:
             self._closed = True
-            sockets = list(self._sockets)
+            sockets, lookups = list(self._sockets), list(self._lookups)
+        for lookup in lookups:
+            with suppress(InvalidStateError):
+                lookup.set_exception(OSError("stopped"))
         for sock in sockets:
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
@@ -65,14 +69,15 @@ class Web:
         """What is at the URL ``value``, unless the server says it is still ``known``."""
         url = first = URL.parse(value)
         deadline = time.monotonic() + URL_SECONDS
-        redirects = 0
+        redirects = refusals = 0
         try:
             while redirects <= MAX_REDIRECTS:
                 if self._patience.wait(url.server):
                     deadline = time.monotonic() + URL_SECONDS
                 answer = self._ask(url, known, deadline)
                 if isinstance(answer, _Refusal):
-                    self._patience.refused(url.server, *answer)
+                    refusals += 1
+                    self._patience.refused(url.server, *answer, refusals)
                     continue
                 if isinstance(answer, Fetched):
                     return answer
@@ -122,7 +127,7 @@ class Web:
         the address that is used, whatever a name server answers the next time.
         """
         failure: OSError | None = None
-        found = _addresses(url, deadline)
+        found = self._addresses(url, deadline)
         for number, (family, kind, protocol, _, address) in enumerate(found, 1):
             if not (self.allow_private or _is_public(address[0])):
                 raise SourceError(
@@ -144,6 +149,32 @@ class Web:
                 sock.close()
                 raise
         raise failure or OSError("its host has no address")
+
+    def _addresses(self, url: URL, deadline: float) -> list[tuple]:
+        """What ``socket.getaddrinfo`` finds; in a thread, since nothing else can leave it.
+
+        The thread ends with the lookup, or with the program: nobody waits for it.
+        """
+        found: Future = Future()
+        with self._lock:
+            self._lookups.add(found)
+            if self._closed:
+                raise OSError("stopped")
+
+        def look_up() -> None:
+            with suppress(InvalidStateError):  # nobody waits for it any more
+                try:
+                    found.set_result(
+                        socket.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
+                    )
+                except Exception as error:
+                    found.set_exception(error)
+
+        threading.Thread(target=look_up, name="image-search-lookup", daemon=True).start()
+        try:
+            return found.result(max(0, deadline - time.monotonic()))
+        except FutureTimeout:  # its own class until Python 3.11
+            raise TimeoutError from None
 
     def _encrypt(self, sock: Socket, host: str, deadline: float) -> ssl.SSLSocket:
         wrap = partial(self._certificates.wrap_socket, server_hostname=host)
@@ -177,26 +208,6 @@ class _Refusal(NamedTuple):
 
     status: str
     after: str | None
-
-
-def _addresses(url: URL, deadline: float) -> list[tuple]:
-    """What ``socket.getaddrinfo`` finds; in a thread, since nothing else can leave it.
-
-    The thread ends with the lookup, or with the program: nobody waits for it.
-    """
-    found: Future = Future()
-
-    def look_up() -> None:
-        try:
-            found.set_result(socket.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM))
-        except BaseException as error:
-            found.set_exception(error)
-
-    threading.Thread(target=look_up, name="image-search-lookup", daemon=True).start()
-    try:
-        return found.result(max(0, deadline - time.monotonic()))
-    except FutureTimeout:  # its own class until Python 3.11
-        raise TimeoutError from None
 
 
 def _is_public(address: str) -> bool:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 
-from ..catalog_names import FIXED, is_ours
+from ..catalog_names import is_ours
 from . import files
 
 _known = files.UntilChanged()
 
 
 async def of_database(db) -> list[str]:
-    """Those there are now, as Datasette's own list may be a second old, and an embed faster;
-    and those that may come: whoever makes one before us would say what is in it.
+    """Those there are now: Datasette's own list may be a second old, and an embed faster.
 
     Asked several times in a request.
     """
@@ -24,6 +23,6 @@ async def of_database(db) -> list[str]:
         return [name for (name,) in found.rows if is_ours(name)]
 
     try:
-        return list({*FIXED, *await _known.get(db, look_up)})
+        return await _known.get(db, look_up)
     except sqlite3.Error:  # what cannot be read shows nothing, and others are asked about too
-        return list(FIXED)
+        return []

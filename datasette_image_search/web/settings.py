@@ -100,7 +100,7 @@ def _warn(there: list[str], *names: str) -> None:
     from difflib import get_close_matches  # for those who have mistyped something
 
     folded = {name.casefold(): name for name in there}
-    near = get_close_matches(names[-1].casefold(), folded, 1)
+    near = get_close_matches(str(names[-1]).casefold(), folded, 1)
     nearest = f", the nearest is {folded[near[0]]!r}" if near else ""
     log.warning(
         "the configuration of %s%s holds for nothing: there is no such %s%s.",
@@ -141,7 +141,7 @@ def _check_place(level: dict, *names: str) -> None:
 def _where(*names: str) -> str:
     if not names:
         return ""
-    return f" for the {'database' if len(names) == 1 else 'table'} {'/'.join(names)}"
+    return f" for the {'database' if len(names) == 1 else 'table'} {'/'.join(map(str, names))}"
 
 
 def _level(datasette, above: Settings, *names: str) -> Settings:

@@ -8,8 +8,10 @@ import sqlite3
 from datasette import Forbidden
 from datasette.app import Datasette
 
+from .. import catalog_names
 from . import catalog_tables
 
+_WRITES_ROWS = ("insert-row", "update-row", "delete-row")
 UPLOAD = "image-search-upload"
 
 _HAS_ACTIONS = hasattr(Datasette, "allowed")  # since 1.0
@@ -119,10 +121,12 @@ async def permission_rules(datasette, actor, action: str):
     known = datasette.actions.get(action)
     of_tables = known is not None and known.resource_class is TableResource
     if of_tables and not (datasette.root_enabled and is_root(actor)):
+        # Rows that come with a new table, before us, would say which pictures are embedded.
+        always = catalog_names.FIXED if action in _WRITES_ROWS else ()
         denied = [
             (name, table)
             for name, db in list(datasette.databases.items())
-            for table in await catalog_tables.of_database(db)
+            for table in {*always, *await catalog_tables.of_database(db)}
         ]
         if denied:
             return PermissionSQL(
