@@ -163,8 +163,8 @@ def network_alone(model: str, count: int) -> float:
 def torch_network():
     """torchvision's ResNet-50 without its classifier, channels-last, and its precision.
 
-    That is bf16 where the processor has it, as ours is. Its batch norms are not folded into
-    its convolutions, as ours are.
+    That is bf16 where the processor is faster in it, as ours is. Its batch norms are not
+    folded into its convolutions, as ours are.
     """
     import torch
     import torchvision

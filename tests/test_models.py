@@ -121,19 +121,51 @@ def test_each_precision_works_on_a_cpu(precision, batch):
     assert cosines(vectors, full).min() >= 0.999
 
 
-@pytest.mark.parametrize(("told", "precision"), [(True, "bf16"), (False, "fp32"), (None, "fp32")])
-def test_a_torch_of_before_tells_less_of_the_processor(monkeypatch, told, precision):
-    import torch
+BF16 = [
+    # AMX, AVX-512, Intel: is bf16 the faster one?
+    (True, True, True, "bf16"),
+    (False, True, True, "fp32"),
+    (False, True, False, "bf16"),
+    (False, False, False, "fp32"),
+]
 
+
+@pytest.mark.parametrize(("amx", "avx512", "intel", "precision"), BF16)
+@pytest.mark.parametrize("torch_is_new", [True, False])
+def test_the_precision_is_the_one_that_the_processor_is_faster_in(
+    monkeypatch, amx, avx512, intel, precision, torch_is_new
+):
     from datasette_image_search.models import runtime
 
-    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    if told is None:
-        monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
+    monkeypatch.setattr(runtime, "_is_intel", lambda: intel)
+    if torch_is_new:
+        told = {"amx_bf16": amx, "avx512_bf16": avx512}
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
     else:
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: told, raising=False)
+        monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+        for name, has in (("amx_tile", amx), ("avx512_bf16", avx512)):
+            monkeypatch.setattr(
+                torch.cpu, f"_is_{name}_supported", lambda has=has: has, raising=False
+            )
     chosen = runtime.choose_precision("auto", torch.device("cpu"))
     assert chosen == runtime.choose_precision(precision, torch.device("cpu"))
+
+
+def test_a_torch_that_tells_nothing_of_the_processor_is_given_float32(monkeypatch):
+    from datasette_image_search.models import runtime
+
+    for name in ("get_capabilities", "_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.delattr(torch.cpu, name, raising=False)
+    assert runtime.choose_precision("auto", torch.device("cpu")) == torch.float32
+
+
+def test_the_processors_maker_is_known():
+    from datasette_image_search.models import runtime
+
+    if not sys.platform.startswith("linux"):
+        pytest.skip("asked otherwise there")
+    with open("/proc/cpuinfo") as told:
+        assert runtime._is_intel() == ("GenuineIntel" in told.read())
 
 
 @pytest.mark.skipif(not can_pack(), reason="this torch has no oneDNN")

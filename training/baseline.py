@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from augment import view
 from data import CACHE_SIZE, cached, leave_out, read_tables
 from measure import (
+    colour_histograms,
     in_words,
     pictures_of_kinds,
     precision_at_1,
@@ -89,6 +90,7 @@ def main():
                 other, kinds = pictures_of_kinds(options.kinds, options.side)
                 seen = vectors(features, other, np.arange(len(other)))
                 found["other_kinds"] = precision_at_1(seen, kinds)
+                found["by_colour"] = precision_at_1(colour_histograms(other), kinds)
             print(f"  validation P@1 of the pooled features: {in_words(found)}", flush=True)
 
 

@@ -108,5 +108,12 @@ def pictures_of_kinds(folder, side):
     return np.stack(pixels), [file.parent.name for file in files]
 
 
+def colour_histograms(pixels):
+    """The shares of 8×8×8 colours, as square roots: what colour alone can tell."""
+    whole = [(0, 256)] * 3
+    counts = [np.histogramdd(one.reshape(-1, 3), bins=8, range=whole)[0].ravel() for one in pixels]
+    return np.sqrt(np.stack(counts))
+
+
 def in_words(figures):
     return ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
