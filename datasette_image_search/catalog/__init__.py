@@ -5,12 +5,9 @@ from .collections import (
     collections,
     drop,
     find,
-    folder_of,
     forget_fingerprints,
     insert,
-    portable,
     refuse_name_of_a_table,
-    remember_folder,
     renew_key,
     require,
     update,
@@ -26,6 +23,7 @@ from .connection import (
     state,
     transaction,
 )
+from .folders import folder_of, portable, remember_folder
 from .rows import Rows
 from .rows_writer import (
     Candidate,

@@ -11,8 +11,9 @@ import sqlite3
 import time
 from contextlib import suppress
 
+from .keys import parse_key
 from .opened import looked_up
-from .search import DEFAULT_K, SLACK, Collection, Match, check_k, parse_key
+from .search import DEFAULT_K, SLACK, Collection, Match, check_k
 
 # Rows at once, at most; and fewer where many matches of each are wanted.
 MOST_ROWS = 64
