@@ -68,7 +68,8 @@ def _check_what_follows(packed, plain, dtype):
         total = packed.rectified_sum(maps, other)
         # Where the processor does not multiply in this precision, nothing is packed.
         assert (total is other) == runs_in(dtype)
-        assert torch.allclose(total.float(), wanted, atol=0.03)
+        # Rounded once and not twice: the last of bf16's eight bits may be another.
+        assert torch.allclose(total.float(), wanted, atol=0.03, rtol=2**-7)
 
 
 class Block(nn.Module):
