@@ -18,13 +18,17 @@ IDS, DATA = vectors(300)
 DIMENSIONS = DATA.shape[1]
 
 
-@pytest.fixture(params=["exact", "ivf"])
-def path(request, tmp_path):
-    path = tmp_path / "shop.products.faiss"
-    with SidecarWriter(path, identity(), request.param) as index:
+def written(folder, kind: str):
+    path = folder / "shop.products.faiss"
+    with SidecarWriter(path, identity(), kind) as index:
         index.add(IDS, DATA)
         index.finish()
     return path
+
+
+@pytest.fixture(params=["exact", "ivf"])
+def path(request, tmp_path):
+    return written(tmp_path, request.param)
 
 
 def rewritten(path, payload=None, order=None, **facts):
@@ -130,10 +134,7 @@ def test_another_index_of_faiss_is_not_given_to_it(path, payload, monkeypatch):
 
 
 def test_an_index_like_ours_is_read(tmp_path):
-    path = tmp_path / "shop.products.faiss"
-    with SidecarWriter(path, identity(), "ivf") as index:
-        index.add(IDS, DATA)
-        index.finish()
+    path = written(tmp_path, "ivf")
     rewritten(path, clustered())
     assert Sidecar(path, identity()).search(DATA[:1], 5)[0].ids[0] == IDS[0]
 
@@ -153,10 +154,7 @@ def test_lists_in_another_file_are_not_opened(path, tmp_path):
 
 
 def test_lists_of_other_sizes_are_not_read(tmp_path):
-    path = tmp_path / "shop.products.faiss"
-    with SidecarWriter(path, identity(), "ivf") as index:
-        index.add(IDS, DATA)
-        index.finish()
+    path = written(tmp_path, "ivf")
     with open(path, "rb") as file:
         good = path.read_bytes()[: footers.read(path, file)["faiss_bytes"]]
     at = good.rindex(b"ilar")

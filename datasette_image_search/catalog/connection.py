@@ -1,4 +1,4 @@
-"""Connections for writing the catalog, and what SQLite says put plainly."""
+"""Connections to a database and its catalog, and what SQLite says put plainly."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ def collection_called(conn: sqlite3.Connection, name: str) -> Collection:
         return Collection.open(conn, name)
     except NotFound as error:
         names = [record.name for record in catalog.collections(conn)]
-        is_table = name.lower() in (table.lower() for table in catalog.table_names(conn))
+        is_table = any(catalog.same_name(name, table) for table in catalog.table_names(conn))
         if is_table or not names:
             raise
         said = str(error).removesuffix(".")

@@ -1,4 +1,4 @@
-"""What ``status`` and ``evaluate`` show."""
+"""What ``status``, ``evaluate`` and ``verify`` show."""
 
 from __future__ import annotations
 

@@ -56,8 +56,8 @@ def read_state_dict(path: Path) -> dict:
             state = state[wrapper]
     if not isinstance(state, dict):
         raise ModelError(f"{path} holds a {type(state).__name__}, not a state dict.")
-    tensors = [value for value in state.values() if isinstance(value, torch.Tensor)]
-    if sum(value.numel() * value.element_size() for value in tensors) > 2 * path.stat().st_size:
+    every = [value for value in state.values() if isinstance(value, torch.Tensor)]
+    if sum(value.numel() * value.element_size() for value in every) > 2 * path.stat().st_size:
         raise ModelError(f"the weights {path} would take more memory than the file has bytes.")
     tensors = {
         name.removeprefix("_orig_mod.").removeprefix("module."): value.float()

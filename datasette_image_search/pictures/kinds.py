@@ -88,9 +88,14 @@ def cannot_be_read(kind: str) -> str:
 KINDS = {cannot_be_read(kind): kind for kind in _ENDINGS}
 
 
+def as_text(start: bytes) -> bytes:
+    """How a file begins whose first words say what it is: without what may stand before them."""
+    return start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+
+
 def kind_of(start: bytes) -> str | None:
     """What a file is that begins like this, if it is of a kind that cannot be read."""
-    text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    text = as_text(start)
     if b"<svg" in text:
         return SVG
     if text.startswith(b"%pdf"):

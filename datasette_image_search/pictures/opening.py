@@ -13,7 +13,7 @@ from PIL import Image, ImageFile
 
 from ..errors import PictureError
 from .jpeg2000 import halvings
-from .kinds import RAW, cannot_be_read, is_of_a_camera, kind_of
+from .kinds import RAW, as_text, cannot_be_read, is_of_a_camera, kind_of
 
 # Only what people keep pictures in: each further decoder is a door. The names are those
 # of Pillow's modules. JPEG stands for MPO too: Pillow opens both by the same door.
@@ -163,7 +163,7 @@ def _a(format: str) -> str:
 
 
 def _what_it_is(start: bytes) -> str:
-    text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    text = as_text(start)
     for mark, name in (
         (b"<!doctype html", "an HTML page"),
         (b"<html", "an HTML page"),

@@ -22,7 +22,7 @@ from . import RESIZES, Geometry, decode, fitted, make_thumbnail, read_header, wa
 from .opening import NEEDS_MEMORY, only_one_thread
 
 READY = b"ready\n"
-# What is asked (_PREPARE, _HEADER), the seconds there are for it; size, resize and
+# What is asked (PREPARE, HEADER), the seconds there are for it; size, resize and
 # thumbnail; the payload's bytes.
 REQUEST = struct.Struct("<BHHB?Q")
 PREPARE, HEADER = 1, 2
