@@ -27,6 +27,7 @@ import argparse
 import multiprocessing
 import os
 import statistics
+import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -274,10 +275,12 @@ def main() -> None:
             if names[0].startswith(tuple(arguments.only))
         }
         times: dict[str, list[float]] = {name: [] for names in kinds for name in names}
-        for run in kinds.values():
-            run()  # warm up: imports, page cache, lazy initialisation
-        for _ in range(arguments.runs):
+        for names, run in kinds.items():
+            going_on(f"warming up: {names[0]}")
+            run()  # imports, page cache, lazy initialisation
+        for number in range(1, arguments.runs + 1):
             for names, run in kinds.items():
+                going_on(f"run {number} of {arguments.runs}: {names[0]}")
                 for name, taken in zip(names, run()):
                     times[name].append(taken)
     print(f"{count} pictures, medians of {arguments.runs} runs\n")
@@ -297,6 +300,11 @@ def main() -> None:
     for name, other in pairs:
         faster = ratio(times[name], times[other])
         print(f"{name.replace('resnet50', '...'):46}{faster:12.1f} times")
+
+
+def going_on(what: str) -> None:
+    """Beside the table, which comes after many minutes."""
+    print(what, file=sys.stderr, flush=True)
 
 
 def beside(best: list[float] | None, taken: list[float]) -> str:
