@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from weakref import WeakKeyDictionary
 
 # Of a file that has changed less than so many seconds ago, the next change may leave the
 # same time behind: clocks of file systems tick slowly.
 _SETTLED_SECONDS = 2
+
+
+# A journal and a log are beside the file, not beside a link to it. Datasette keeps its
+# connections to what the link led to when it began, so that is asked once.
+real = lru_cache(os.path.realpath)
 
 
 def state(path) -> tuple | None:
@@ -24,8 +30,7 @@ def state(path) -> tuple | None:
 def state_with_log(path) -> tuple | None:
     """The same of a database with the log beside it, which is written to first."""
     file = state(path)
-    # Beside the file, where ``path`` is a link to it.
-    return file and (file, state(f"{os.path.realpath(path)}-wal"))
+    return file and (file, state(f"{real(path)}-wal"))
 
 
 def _changed_at(state: tuple) -> float:

@@ -18,7 +18,6 @@ import json
 import logging
 import os
 import sqlite3
-from functools import lru_cache
 from pathlib import Path
 
 from ..errors import HALF_WRITTEN, ImageSearchError
@@ -108,7 +107,7 @@ async def _undo_all(datasette) -> bool:
 
 
 def _has_journal(db) -> bool:
-    return bool(db.path) and db.is_mutable and os.path.exists(f"{_real(str(db.path))}-journal")
+    return bool(db.path) and db.is_mutable and os.path.exists(f"{files.real(str(db.path))}-journal")
 
 
 def _is_written(db) -> bool:
@@ -117,9 +116,6 @@ def _is_written(db) -> bool:
     from .. import catalog  # here: a failure elsewhere does not pay for numpy
 
     return catalog.has_journal(db.path)
-
-
-_real = lru_cache(os.path.realpath)  # the journal is beside the file, not beside a link to it
 
 
 def _undo(db) -> None:

@@ -21,9 +21,10 @@ async def _thumbnail(request, datasette) -> Response:
     db, table = await permissions.visible_table(datasette, request)
     if request.method not in ("GET", "HEAD"):
         return methods.refused(methods.READ)
+    asked = request.args  # which Datasette reads anew each time
     try:
         records = await collections.of_table(db, table)
-        record = collections.choose(records, request.args.get("_collection"), db, table)
+        record = collections.choose(records, asked.get("_collection"), db, table)
         picture, data = await _read(db, record, request.url_vars["row"])
     except ImageSearchError as error:
         return _plain(str(error), error.status)
@@ -31,7 +32,7 @@ async def _thumbnail(request, datasette) -> Response:
         return _plain("There is no thumbnail of this row.", 404)
     tag = f'"{links.version(picture)}"'
     # The address of a picture's own version never shows another; a plain one may.
-    lasting = request.args.get("_picture") == links.version(picture)
+    lasting = asked.get("_picture") == links.version(picture)
     visit.current().cache_control = f"private, max-age={_DAY}" if lasting else "private, no-cache"
     headers = {"etag": tag, "x-content-type-options": "nosniff"}
     if tag in request.headers.get("if-none-match", ""):
