@@ -71,7 +71,6 @@ def test_a_path_below_the_root_is_read(root):
     for value in ("a.png", "./a.png", "inner/../a.png", "inner//../a.png", str(root / "a.png")):
         assert sources.fetch(value).data == b"picture a"
     assert sources.fetch("inner/b.png").data == b"picture b"
-    assert sources.path("inner/b.png") == sources.root / "inner" / "b.png"
 
 
 def test_a_relative_root_is_where_it_was(root, monkeypatch):
@@ -157,6 +156,45 @@ def test_letters_are_written_in_two_ways(root):
     for written, asked in (("\u00e4.png", "a\u0308.png"), ("o\u0308.png", "\u00f6.png")):
         (root / written).write_bytes(written.encode())
         assert Sources(root).fetch(asked).data == written.encode()
+
+
+@POSIX
+@pytest.mark.parametrize(
+    "gone, there, shown",
+    [
+        ("caf\u00e9.png", "cafe\u0301.png", r"'cafe\u0301.png'"),
+        ("cafe\u0301.png", "caf\u00e9.png", r"'caf\xe9.png'"),
+        (" a.png", "a.png", "'a.png'"),
+        (r"inner\b.png", "inner/b.png", "'inner/b.png'"),
+    ],
+)
+def test_what_another_row_names_exactly_is_not_taken_for_a_file_that_has_gone(
+    root, gone, there, shown
+):
+    """A wrong picture is worse than none."""
+    (root / there).write_bytes(b"another row's")
+    alone = Sources(root, values=lambda: [gone, None, "http://host/a.png", "no.png"])
+    read = alone.fetch(gone)
+    assert read.data == b"another row's" and alone.unchanged(gone, read.fingerprint)
+    for spelled in (there, f"./{there}", str(root.resolve() / there)):
+        sources = Sources(root, values=lambda own=spelled: [gone, own])
+        assert f"in the folder {root.resolve()}, but {shown} is, which another row names" in (
+            refusal(sources, gone)
+        )
+        assert not sources.unchanged(gone, read.fingerprint)
+        assert not sources.changed(gone, "file 1 1") and not sources.may_be_there(gone)
+        assert sources.fetch(spelled).data == b"another row's"
+
+
+def test_the_rows_are_gone_through_for_other_spellings_alone_and_once(root):
+    asked = []
+    sources = Sources(root, values=lambda: asked.append(1) or ["inner/c.png"])
+    sources.fetch("a.png")
+    refusal(sources, " caf\u00e9.png")
+    assert not asked
+    for _ in range(3):
+        sources.fetch(" a.png")
+    assert asked == [1]
 
 
 @pytest.mark.parametrize("value", [r" ..\secret.png", " ../secret.png", r"inner\..\..\secret.png"])

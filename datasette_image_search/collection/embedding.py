@@ -112,7 +112,10 @@ class _Embedding:
         self.progress = progress
         self.rows = RowsWriter(conn, record)
         self.sources = Sources(
-            record.root_path(conn), allow_private=options.allow_private_urls, told=progress.tell
+            record.root_path(conn),
+            allow_private=options.allow_private_urls,
+            values=self._values,
+            told=progress.tell,
         )
         self.summary = Summary()
         self._batch: list[Read] = []  # decoded, waiting for the network
@@ -175,6 +178,11 @@ class _Embedding:
             if size > fetched.MAX_BYTES:
                 raise SourceError(fetched.too_large("the BLOB", size))
             return rows.blob(candidate.key)
+
+    def _values(self) -> list:
+        """What all rows have in the column; asked by threads too."""
+        with self._looking_lock:
+            return list(RowsWriter(self._looking, self.record).values())
 
     def _changed(self, page: list[Candidate]) -> list[Candidate]:
         """The rows of a page that want reading; the others are counted and left."""

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ..errors import SourceError
@@ -28,8 +28,9 @@ class Sources:
     """Reads the sources of one collection: paths below ``root``, URLs anywhere public.
 
     ``allow_private`` admits URLs whose host is a private or local address. Made for one
-    run: what is remembered of folders is not looked up again. ``told`` is given the end of a
-    sentence when a server is waited for.
+    run: what is remembered of folders is not looked up again. ``values`` gives what all rows
+    have in the column: one that names a file exactly keeps it from those that spell it otherwise.
+    ``told`` is given the end of a sentence when a server is waited for.
     """
 
     def __init__(
@@ -37,9 +38,10 @@ class Sources:
         root: Path,
         *,
         allow_private: bool = False,
+        values: Callable[[], Iterable] = tuple,
         told: Callable[[str], None] = lambda sentence: None,
     ):
-        self._files = Folder(root)
+        self._files = Folder(root, lambda: filter(is_path, values()))
         self._web = Web(allow_private=allow_private, patience=Patience(told))
 
     @property
@@ -72,10 +74,6 @@ class Sources:
     def close(self) -> None:
         """Break off what other threads are fetching; what they still ask for fails."""
         self._web.close()
-
-    def path(self, value: str) -> Path:
-        """The file that ``value`` names; raises :class:`SourceError` outside the root."""
-        return self._files.path(value)
 
     def unchanged(self, value: str, known: str | None) -> bool:
         """Is ``value`` a file that still has the fingerprint ``known``? Reads nothing."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from itertools import chain
@@ -12,6 +13,7 @@ from pathlib import Path
 from unicodedata import normalize
 
 from ..errors import SourceError
+from ..wording import shortened
 from . import fetched
 from .fetched import Fetched, quoted
 from .hints import likely_cause, names_in
@@ -30,14 +32,17 @@ def may_name_a_server(path: str) -> bool:
 
 
 class Folder:
-    """Reads the files below ``root``, by the paths of a column."""
+    """Reads the files below ``root``, by the paths of a column: ``paths`` gives all of them."""
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, paths: Callable[[], Iterable] = tuple):
         self.root = Path(os.path.realpath(root))
         self._root = str(self.root)
         self._inside = os.path.normcase(os.path.join(self._root, ""))  # with a / at its end
         self._remembered = lru_cache(4096)(os.path.realpath)
         self._names_in = lru_cache(8)(names_in)
+        self._paths = paths
+        self._named: set[int] | None = None
+        self._naming = threading.Lock()
 
     def path(self, value: str) -> Path:
         """The file that ``value`` names now; raises :class:`SourceError` outside the root."""
@@ -50,7 +55,7 @@ class Folder:
         becomes a link during a run may be missed here, where no byte of a file is read;
         :meth:`read` looks anew.
         """
-        for spelled in chain((value,), _other_spellings(value)):
+        for spelled in chain((value,), self._other_names(value)):
             with suppress(OSError, SourceError):
                 return _fingerprint(os.stat(self._resolve(spelled, self._remembered)))
         return None
@@ -61,7 +66,7 @@ class Folder:
         try:
             with suppress(FileNotFoundError):
                 return self._read(self.path(value), name, known)
-            for spelled in _other_spellings(value):
+            for spelled in self._other_names(value):
                 with suppress(FileNotFoundError, SourceError):
                     return self._read(self.path(spelled), name, known)
             raise self._not_there(value)
@@ -72,6 +77,30 @@ class Folder:
                 raise SourceError(cause) from None
             reason = (error.strerror or "the system refuses").lower()
             raise SourceError(f"{name} cannot be read: {reason}.") from None
+
+    def _other_names(self, value: str) -> Iterator[str]:
+        """Other spellings of ``value`` that are there, save those that are another row's own:
+        with its own file gone, a row would be given the picture of that one."""
+        for spelled in _other_spellings(value):
+            if self._is_there(spelled) and not self._is_named(spelled):
+                yield spelled
+
+    def _is_there(self, value: str) -> bool:
+        with suppress(OSError, SourceError):
+            os.stat(self._resolve(value, self._remembered))
+            return True
+        return False
+
+    def _is_named(self, value: str) -> bool:
+        """Does a row name this file exactly? Asked seldom: the first time goes through all rows,
+        and keeps a number of each, as a million paths would take much memory."""
+        with self._naming:
+            if self._named is None:
+                self._named = {hash(self._plain(path)) for path in self._paths()}
+            return hash(self._plain(value)) in self._named
+
+    def _plain(self, value: str) -> str:
+        return os.path.normpath(os.path.join(self._root, value))
 
     def _read(self, path: Path, name: str, known: str | None) -> Fetched:
         found = os.stat(path)
@@ -142,6 +171,12 @@ class Folder:
 
     def _not_there(self, value: str) -> SourceError:
         said = f"{quoted(value)} is not in the folder {self.root}"
+        for spelled in filter(self._is_there, _other_spellings(value)):
+            # As ASCII, where an accent that stands for itself is seen.
+            return SourceError(
+                f"{said}, but {shortened(spelled)!a} is, which another row names: "
+                "write it in the same way if it is this row's picture too."
+            )
         if other := self._in_other_letters(value):
             return SourceError(f"{said}, but {quoted(other)} is: write it with the same capitals.")
         return SourceError(likely_cause(value) or f"{said}.")
