@@ -7,6 +7,10 @@ the size that is wanted; what is set aside for the rest, by how finely it is div
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL import ImageFile
 
 # Of a picture too large to be decoded whole, so much is: many times what a model sees. And at
 # most so much: beside it there are the notes below.
@@ -24,16 +28,27 @@ def halvings(data: bytes, size: tuple[int, int], smallest_side: int) -> int:
 
     0 where its file does not have it so, or would cost the decoder as much as the whole.
     """
-    best = 0
-    for times in range(1, _levels(data) + 1):
-        if min(size) >> times < smallest_side:
-            break
-        # Pillow (13 at least) rounds to the nearest where the decoder rounds up, and fails.
-        if all(-(-side // 2**times) == (side + 2**times // 2) // 2**times for side in size):
-            best = times
-            if math.prod(size) >> (2 * times) <= _ENOUGH_PIXELS:
-                break
-    return best if math.prod(size) >> (2 * best) <= _MOST_PIXELS else 0
+    times, levels = 0, _levels(data)
+    while (
+        times < levels
+        and min(size) >> (times + 1) >= smallest_side
+        and math.prod(size) >> (2 * times) > _ENOUGH_PIXELS
+    ):
+        times += 1
+    return times if math.prod(size) >> (2 * times) <= _MOST_PIXELS else 0
+
+
+def halve(picture: ImageFile.ImageFile, times: int) -> tuple[int, int]:
+    """Have ``picture`` decoded at a half of its size so many ``times``; the size that it will have.
+
+    Its decoder rounds up, and Pillow (13 at least) to the nearest, and fails where the two differ:
+    of sides that are whole multiples both make the same.
+    """
+    power = 2**times
+    small = tuple(-(-side // power) for side in picture.size)
+    picture._size = tuple(side * power for side in small)
+    picture.reduce = times
+    return small
 
 
 def _levels(data: bytes) -> int:

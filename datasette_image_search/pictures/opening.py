@@ -12,7 +12,7 @@ from typing import BinaryIO
 from PIL import Image, ImageFile
 
 from ..errors import PictureError
-from .jpeg2000 import halvings
+from .jpeg2000 import halve, halvings
 from .kinds import RAW, as_text, cannot_be_read, is_of_a_camera, kind_of
 
 # Only what people keep pictures in: each further decoder is a door. The names are those
@@ -89,8 +89,7 @@ def reduce(picture: ImageFile.ImageFile, smallest_side: int, data: bytes) -> tup
         _COSTLY_MAX_PIXELS < math.prod(original) <= _REDUCED_MAX_PIXELS
     ):
         # Smaller ones are decoded whole: what is between the halves is not lost on them.
-        times = picture.reduce = halvings(data, original, smallest_side)
-        return original[0] >> times, original[1] >> times
+        return halve(picture, halvings(data, original, smallest_side))
     return original
 
 
