@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
@@ -11,10 +12,10 @@ from odd_pictures import is_plain
 from PIL import Image
 
 from datasette_image_search.cli import image_search
-from datasette_image_search.collection import embed, load
+from datasette_image_search.collection import embed, load, loading
 from datasette_image_search.collection.embedding import EmbedOptions
 from datasette_image_search.collection.loading import EXTENSIONS
-from datasette_image_search.errors import NotFound
+from datasette_image_search.errors import CatalogError, NotFound, UsageError
 from datasette_image_search.pictures.kinds import BY_ENDING
 from datasette_image_search.pictures.opening import FORMATS
 
@@ -134,4 +135,68 @@ def test_of_many_linked_folders_some_are_named(folder):
         (folder / f"{number:02}").symlink_to(folder)
     assert loaded(folder)[1][0].endswith(
         "not entered: 00, 01, 02, 03, 04, 05, 06, 07, 08, 09 and 3 more."
+    )
+
+
+@pytest.mark.parametrize("name", ["@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found"])
+def test_what_systems_keep_for_themselves_is_passed_over(folder, name):
+    (folder / name / "m.png").mkdir(parents=True)
+    draw("disc", "red").save(folder / name / "m.png" / "SYNOPHOTO_THUMB_M.jpg")
+    assert loaded(folder) == ("1 added, 0 changed, 0 removed, 0 unchanged, 0 skipped.\n", [])
+
+
+@pytest.mark.parametrize("may_not", ["be listed", "be entered"])
+def test_of_a_folder_that_may_not_be_read_the_table_keeps_what_it_has(folder, monkeypatch, may_not):
+    for place in ("private", "private-too"):
+        (folder / place / "below").mkdir(parents=True)
+        draw("box", "blue").save(folder / place / "below" / "a.png")
+    loaded(folder)
+    (folder / "private-too" / "below" / "a.png").unlink()
+    scandir, access = os.scandir, os.access
+
+    def refused(path):  # as root, whom nothing is refused, these tests may be run
+        if str(path) == str(folder / "private"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    with monkeypatch.context() as patched:
+        if may_not == "be listed":
+            patched.setattr(os, "scandir", refused)
+        else:
+            patched.setattr(
+                os,
+                "access",
+                lambda path, *a, **k: "private/" not in f"{path}/" and access(path, *a),
+            )
+        said, skipped = loaded(folder)
+    assert said == "0 added, 0 changed, 1 removed, 1 unchanged, 1 skipped.\n"
+    assert skipped == [
+        "Skipped private: a folder that may not be read; what the table has of it stays."
+    ]
+    assert loaded(folder)[0].startswith("0 added, 0 changed, 0 removed, 2 unchanged")
+
+
+def test_a_database_that_is_none_is_said_before_the_folder_is_gone_through(folder, monkeypatch):
+    monkeypatch.setattr(loading, "_walk", None)
+    with pytest.raises(NotFound, match="there is no folder"):
+        load(folder.parent / "nowhere" / "p.db", "photos", folder)
+    with pytest.raises(CatalogError, match="is not a database"):
+        load(folder / "m.png", "photos", folder)
+
+
+def test_a_folder_of_many_files_tells_how_many_were_found(folder, monkeypatch):
+    monkeypatch.setattr(loading, "_TELLING_SECONDS", 0)
+    _, said = loaded(folder)
+    assert said == [f"Loading goes through {folder}: 1 found so far."]
+
+
+def test_pictures_that_were_in_another_folder_are_said_to_be(folder, tmp_path):
+    loaded(folder)
+    (tmp_path / "other").mkdir()
+    draw("box", "blue").save(tmp_path / "other" / "b.png")
+    with pytest.raises(UsageError) as caught:
+        load(tmp_path / "p.db", "photos", tmp_path / "other")
+    assert str(caught.value) == (
+        f"1 of the 1 pictures of 'photos' are not in {tmp_path / 'other'}, but were in {folder}: "
+        "if that is meant, run this again with --prune."
     )

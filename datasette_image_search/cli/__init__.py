@@ -81,8 +81,11 @@ def load(database, table, folder, prune):
 
         datasette image-search load photos.db photos ~/Pictures
 
-    The table gets path, format, width, height, bytes and modified. The folder is
-    remembered: 'embed' needs no --root.
+    The table gets path, format, width, height, bytes and modified. Run it again for
+    what is new, changed or gone. The folder is remembered: 'embed' needs no --root.
+
+    Passed over are hidden files and folders, those that systems make (@eaDir,
+    #recycle), linked folders, and links that lead outside.
     """
     from ..collection import load as load_folder
     from .progress import Bar

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 
 import sqlite_utils
 
@@ -29,12 +31,20 @@ EXTENSIONS = frozenset([
 # fmt: on
 # Those that nothing here can decode are not passed over in silence.
 _LISTED = EXTENSIONS | BY_ENDING.keys()
+# Folders that systems make beside what people put there, in small letters: thumbnails of all
+# pictures, those that were deleted, those of last week.
+_OF_SYSTEMS = frozenset([
+    "@eadir", "@__thumb", "@recycle", "@recently-snapshot", "#recycle", "#snapshot",
+    "$recycle.bin", "system volume information", "lost+found",
+])  # fmt: skip
 # More than this share of a table gone at once looks like a disk that is not there.
 _SUSPICIOUS_SHARE, _SUSPICIOUS_ROWS = 0.5, 2
 # Headers are read so many at a time, and then written: others may write in between.
 _BATCH = 500
 # To find out what a file is; it may be at the other end of a network.
 HEADER_SECONDS = 30
+_EFFECTIVE = os.access in os.supports_effective_ids
+_TELLING_SECONDS = 10  # between two sentences on how many files were found
 _COLUMNS = ("path", "format", "width", "height", "bytes", "modified")
 
 
@@ -52,9 +62,22 @@ class LoadSummary:
 
     def __str__(self) -> str:
         return (
-            f"{self.added} added, {self.changed} changed, {self.removed} removed, "
-            f"{self.unchanged} unchanged, {self.skipped} skipped"
+            f"{self.added:,} added, {self.changed:,} changed, {self.removed:,} removed, "
+            f"{self.unchanged:,} unchanged, {self.skipped:,} skipped"
         )
+
+
+@dataclass
+class _Found:
+    """What a folder has: path relative to it → :func:`file_facts` of every file that looks like a
+    picture; and the folders in it that may not be read, and have nobody knows what."""
+
+    files: dict[str, tuple] = field(default_factory=dict)
+    closed: list[str] = field(default_factory=list)
+
+    def lacks(self, path: str) -> bool:
+        """Is the file certainly gone?"""
+        return path not in self.files and not path.startswith(tuple(f"{c}/" for c in self.closed))
 
 
 @dataclass(frozen=True)
@@ -75,7 +98,8 @@ def load(
 
     Columns: path (relative to the folder, the key), format, width, height, bytes,
     modified (UTC). Files that cannot be read as pictures are skipped, and so are links that lead
-    outside the folder, linked folders, and whatever is hidden. Where more than half of a table's
+    outside the folder, linked folders, whatever is hidden, and what systems keep for themselves.
+    Of a folder that may not be read, the table keeps what it has. Where more than half of a table's
     pictures are gone, or some of a table that was not loaded from this folder, ``prune`` must say
     that this is meant. Interrupted, the next call goes on from the last batch.
     """
@@ -86,34 +110,60 @@ def load(
         raise UsageError("the table must have a name.")  # Datasette could not show it
     catalog.refuse_reserved(table)
     summary = LoadSummary()
-    files = dict(_walk(folder, summary.left_out))
     database = Path(database)
-    if not (files or database.exists()):
+    _refuse_unfit(database)  # before much time is spent on the folder
+    found = _found_in(folder, summary.left_out, progress)
+    if not (found.files or database.exists()):
         raise _nothing_in(folder, summary.left_out)
     if not database.exists():
         _create(database)
     with catalog.opened(database, write=True) as conn:
-        _bring_up_to_date(conn, table, folder, files, prune, progress, summary)
+        _bring_up_to_date(conn, table, folder, found, prune, progress, summary)
     return summary
 
 
-def _create(database: Path) -> None:
-    if not database.parent.is_dir():
+def _refuse_unfit(database: Path) -> None:
+    if database.exists():
+        catalog.connect(database).close()
+    elif not database.parent.is_dir():
         raise NotFound(f"there is no folder {str(database.parent)!r} for {database.name}.")
+
+
+def _create(database: Path) -> None:
     with catalog.plainly(database):
         db = sqlite_utils.Database(database)
         db.conn.execute("vacuum")  # an empty database is a file too
         db.conn.close()
 
 
-def _walk(folder: Path, left_out: Skipped) -> Iterator[tuple[str, os.stat_result]]:
-    """(path relative to ``folder``, stat) of every file that looks like a picture."""
+def _found_in(folder: Path, left_out: Skipped, progress: Progress) -> _Found:
+    found, due = _Found(), monotonic() + _TELLING_SECONDS
+    for path, facts in _walk(folder, left_out, found.closed):
+        found.files[path] = facts
+        if monotonic() >= due:
+            progress.tell(f"goes through {folder}: {len(found.files):,} found so far.")
+            due = monotonic() + _TELLING_SECONDS
+    return found
 
-    def fail(error: OSError):
-        raise NotFound(f"{error.filename} cannot be read: {error.strerror}.")
+
+def _walk(folder: Path, left_out: Skipped, closed: list[str]) -> Iterator[tuple[str, tuple]]:
+    """What :class:`_Found` is made of, one after the other."""
+
+    def fail(error: OSError) -> None:
+        place = Path(error.filename)
+        if not isinstance(error, PermissionError) or place == folder:
+            raise NotFound(f"{place} cannot be read: {error.strerror}.")
+        closed.append(place.relative_to(folder).as_posix())
+        left_out.add(closed[-1], "a folder that may not be read; what the table has of it stays.")
 
     for place, folders, names in os.walk(folder, onerror=fail):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if not os.access(
+            place, os.X_OK, effective_ids=_EFFECTIVE
+        ):  # its names may be read, and nothing more
+            fail(PermissionError(errno.EACCES, os.strerror(errno.EACCES), place))
+            folders.clear()
+            continue
+        folders[:] = sorted(name for name in folders if not _is_passed_over(name))
         for path in (Path(place, name) for name in folders):
             if path.is_symlink():
                 left_out.add_folder(path.relative_to(folder).as_posix())
@@ -130,12 +180,16 @@ def _walk(folder: Path, left_out: Skipped) -> Iterator[tuple[str, os.stat_result
                 elif is_link and not _is_inside(folder, path):
                     left_out.add(inside, "a link that leads outside the folder.")
                 else:
-                    yield inside, path.stat()
+                    yield inside, file_facts(path.stat())
             elif not os.path.lexists(path):
                 # It was there a moment ago: perhaps a disk is going, and all that is on it.
                 raise NotFound(f"{path} vanished while its folder was read: run this again.")
             elif is_link:
                 left_out.add(inside, "a link that leads nowhere.")
+
+
+def _is_passed_over(folder: str) -> bool:
+    return folder.startswith(".") or folder.lower() in _OF_SYSTEMS
 
 
 def _is_inside(folder: Path, link: Path) -> bool:
@@ -144,24 +198,28 @@ def _is_inside(folder: Path, link: Path) -> bool:
 
 
 def _bring_up_to_date(
-    conn, table: str, folder: Path, files: dict, prune: bool, progress: Progress, summary
+    conn, table: str, folder: Path, found: _Found, prune: bool, progress: Progress, summary
 ) -> None:
+    files = found.files
     with catalog.transaction(conn):
         table, known = _known(conn, table)
         if not (files or known):
             raise _nothing_in(folder, summary.left_out)
-        gone = [path for path in known if path not in files]
+        gone = [path for path in known if found.lacks(path)]
         many = len(gone) > max(_SUSPICIOUS_ROWS, _SUSPICIOUS_SHARE * len(known))
         before = catalog.folder_of(conn, table)
         elsewhere = before is None or before.resolve() != folder.resolve()
         if not prune and gone and (many or elsewhere or len(gone) == len(known)):
+            where = f"no longer in {folder}"
+            if elsewhere:
+                where = f"not in {folder}" + (f", but were in {before}" if before else "")
             raise UsageError(
-                f"{len(gone)} of the {len(known)} pictures of {table!r} are no longer in "
-                f"{folder}: if that is meant, run this again with --prune."
+                f"{len(gone):,} of the {len(known):,} pictures of {table!r} are {where}: "
+                "if that is meant, run this again with --prune."
             )
         catalog.prepare(conn)
         catalog.remember_folder(conn, table, folder)
-    wanted = [path for path, found in files.items() if known.get(path) != file_facts(found)]
+    wanted = [path for path, facts in files.items() if known.get(path) != facts]
     summary.unchanged = len(files) - len(wanted)
     progress.start(len(wanted))
     for rows in _headers(folder, files, wanted):
@@ -221,7 +279,7 @@ def _headers(folder: Path, files: dict, wanted: list[str]) -> Iterator[list[tupl
                 return _Refused(path, str(error))
             except UnicodeEncodeError:
                 return _Refused(path, "its name is no text (UTF-8).")
-            return (path, kind, width, height, *file_facts(files[path]))
+            return (path, kind, width, height, *files[path])
 
         for start in range(0, len(wanted), _BATCH):
             yield list(pool.map(row, wanted[start : start + _BATCH]))
