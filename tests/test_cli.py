@@ -435,6 +435,20 @@ def test_status_as_json_has_every_failure(shop_copy, torch_home):
     assert "and 9 more" in run("status", shop_copy / "shop.db").stdout
 
 
+def test_status_says_which_failed_rows_are_found_all_the_same(shop_copy):
+    database = shop_copy / "shop.db"
+    table = sqlite_utils.Database(database)["products"]
+    (shop_copy / "pictures" / "red-disc.png").unlink()
+    table.insert({"id": 25, "picture": "pictures/never.png"})
+    run("embed", database, "products")
+    assert (
+        "25 with a picture: 23 embedded, 0 pending, "
+        "2 failed (1 of them still found by the last picture), 0 stale"
+    ) in run("status", database).output
+    (state,) = json.loads(run("status", database, "--json").output)
+    assert (state["failed"], state["failed_but_found"]) == (2, 1)
+
+
 def test_forget_removes_one_collection_and_nothing_else(shop_copy, torch_home):
     database = shop_copy / "shop.db"
     run("embed", database, "products", "--model", "mini", "--collection", "small")

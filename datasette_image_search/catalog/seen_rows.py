@@ -25,15 +25,17 @@ class SeenRows(Rows):
         """rows with a picture, each embedded, pending or failed; stale, distinct pictures.
 
         Pending are new rows, and those whose source is another since the last embed: the
-        picture they had is still found.
+        picture they had is still found. So are those of the failed rows that had one, and have
+        no other now: failed_but_found.
         """
         here, seen = self.conn.execute(
             f"select count(*), count({self._rows}.{self._keys[0]}) from {self._table} "
             f"left join {self._rows} on {self._join} where {self._wanted}"
         ).fetchone()
-        failed = done = 0
+        failed = found = done = 0
         for *_, picture, error in self._unchanged():
             failed += error is not None
+            found += error is not None and picture is not None
             done += error is None and picture is not None
         known, pictures = self.conn.execute(
             f"select count(*), count(distinct image_search_picture) from {self._rows}"
@@ -44,6 +46,7 @@ class SeenRows(Rows):
             "pictures": pictures,
             "pending": here - done - failed,
             "failed": failed,
+            "failed_but_found": found,
             "stale": known - seen,
         }
 

@@ -47,9 +47,11 @@ def _show(one) -> None:
     if one.problem:
         _say(f"  problem   {one.problem}")
     if counts:
+        found = counts["failed_but_found"]
+        about = f" ({found:,} of them still found by the last picture)" if found else ""
         _say(
             f"  rows      {counts['rows']:,} with a picture: {counts['embedded']:,} embedded, "
-            f"{counts['pending']:,} pending, {counts['failed']:,} failed, "
+            f"{counts['pending']:,} pending, {counts['failed']:,} failed{about}, "
             f"{counts['stale']:,} stale"
         )
         _say(

@@ -53,10 +53,10 @@ class Summary:
 
     def __str__(self) -> str:
         said = (
-            f"{self.embedded} embedded, {self.reused} reused, "
-            f"{self.removed} removed, {self.failed} failed"
+            f"{self.embedded:,} embedded, {self.reused:,} reused, "
+            f"{self.removed:,} removed, {self.failed:,} failed"
         )
-        return said + (f", {self.unchanged} unchanged" if self.unchanged else "")
+        return said + (f", {self.unchanged:,} unchanged" if self.unchanged else "")
 
 
 def embed(
