@@ -5,17 +5,15 @@ Imported when Datasette starts, whatever the command: nothing heavy is imported 
 
 from __future__ import annotations
 
-from functools import partial, wraps
+from functools import partial
 from pathlib import Path
 
 import click
 
-from ..errors import ImageSearchError
 from ..hookspecs import registered_models
 from ..wording import visible
-from .interrupts import interruptible
+from .group import command, image_search
 from .keys import TakesKey
-from .output import show_what_can_be_shown
 
 DATABASE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -28,41 +26,6 @@ STYLE = click.Choice(["table", "json", "csv"])
 def register(cli: click.Group) -> None:
     """Add the group of commands to Datasette's own."""
     cli.add_command(image_search)
-
-
-@click.group(name="image-search")
-def image_search():
-    """Find the rows of a table whose pictures look alike."""
-
-
-def command(function, cls=click.Command, **settings):
-    """A command of the group: what is expected to fail fails with one sentence, exit code 1."""
-
-    @wraps(function)
-    def plain(*arguments, **options):
-        show_what_can_be_shown()
-        try:
-            with interruptible():
-                return function(*arguments, **options)
-        except ImageSearchError as error:
-            raise click.ClickException(_capitalised(str(error))) from error
-        except KeyboardInterrupt:
-            raise click.ClickException("Stopped; run it again whenever you like.") from None
-        except UnicodeEncodeError:
-            raise click.ClickException("An argument is not text (UTF-8).") from None
-        except BrokenPipeError:
-            raise  # `… | head`: click ends without a word
-        except OSError as error:
-            name = f"{error.filename}: " if error.filename else ""
-            raise click.ClickException(visible(f"{name}{error.strerror or error}.")) from error
-
-    name = function.__name__.removesuffix("_command")
-    return image_search.command(name=name, cls=cls, context_settings=settings)(plain)
-
-
-def _capitalised(sentence: str) -> str:
-    first = sentence.partition(" ")[0]
-    return sentence[:1].upper() + sentence[1:] if first.isalpha() else sentence
 
 
 @command
