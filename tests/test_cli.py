@@ -24,7 +24,7 @@ from conftest import draw
 from odd_pictures import is_plain
 
 from datasette_image_search import catalog
-from datasette_image_search.cli import image_search, output
+from datasette_image_search.cli import image_search, output, progress
 from datasette_image_search.collection import Collection
 from datasette_image_search.collection.evaluation import _error
 from datasette_image_search.vector_index.lock import hold
@@ -273,6 +273,17 @@ def test_a_picture_may_come_on_stdin(shop):
     assert from_stdin.stdout == from_file.stdout
     nothing = CliRunner().invoke(image_search, [*asked, "-"])
     assert nothing.stderr == "Error: The file is empty.\n"
+
+
+@pytest.mark.parametrize("total, said", [(50, "40 s"), (1_010, "17 min"), (10_090, "2 h 48 min")])
+def test_the_time_that_is_left_is_said_as_people_do(monkeypatch, capsys, total, said):
+    now = [1000.0]
+    monkeypatch.setattr(progress, "monotonic", lambda: now[0])
+    with progress.Bar("Embedding") as bar:
+        bar.start(total)
+        now[0] += 10
+        bar.advance(10)
+    assert capsys.readouterr().err.endswith(f"10 of {total:,}, 1.0/s, about {said} left\n")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="of a shell")

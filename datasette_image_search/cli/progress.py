@@ -55,10 +55,10 @@ class Bar:
         if self._bar is not None:
             self._bar.update(rows)
         elif is_due:
-            left = (self._total - self._done) / max(self._speed(), 1e-9)
+            left = _time((self._total - self._done) / max(self._speed(), 1e-9))
             click.echo(
                 f"{self._label}: {self._done:,} of {self._total:,}, {self._rate()}, "
-                f"about {left:.0f} s left",
+                f"about {left} left",
                 err=True,
             )
         if is_due:
@@ -71,3 +71,11 @@ class Bar:
 
     def _rate(self) -> str:
         return f"{self._speed():.1f}/s"
+
+
+def _time(seconds: float) -> str:
+    """As people say it: 40 s, 27 min, 3 h 20 min."""
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
