@@ -59,6 +59,11 @@ def sources(tmp_path) -> Sources:
          "'a.png?v=3' has '?v=3' behind the file's name, as a URL has: leave that out."),
         ("b%20c.png",
          "'b%20c.png' is written as in a URL (%20): write the file's name as it is."),
+        ("file:///home/me/a.png",
+         "'file:///home/me/a.png' is a URL of a file: put the file's path into the column."),
+        ('"a.png"', "'\"a.png\"' has quotation marks around it: leave them out."),
+        ("~/a.png", "'~/a.png' begins with ~, for a shell: "
+         "write the path as it is below the pictures' folder (--root)."),
         ("<img src='a.png'>",
          '"<img src=\'a.png\'>" looks like HTML: '
          "put what its src says into the column, and nothing else."),
@@ -77,6 +82,14 @@ def test_the_likely_cause_is_named(sources, value, said):
 def test_a_path_like_any_other_is_just_not_there(sources, value):
     said = refusal(sources, value)
     assert said.startswith(repr(value)) and "the folder" in said and ":" not in said
+
+
+def test_a_drive_is_of_no_use_elsewhere(sources):
+    for value in (r"X:\Users\me\a.png", "x:/a.png"):
+        assert refusal(sources, value) == (
+            f"{value!r} begins with a drive, as on Windows: "
+            "write the path as it is below the pictures' folder (--root)."
+        )
 
 
 @POSIX

@@ -13,7 +13,8 @@ def tell(database, name: str, summary) -> None:
     """``name`` is what the collection was called by. Raises where not one row could be read."""
     click.echo(f"{summary}.")
     if summary.failed:
-        click.echo(visible(f"{command_line('status', database)} tells what failed."), err=True)
+        said = f"{command_line('status', database)} tells what failed"
+        click.echo(visible(f"{said}{_first_failure(database, name)}"), err=True)
     elif not (summary.embedded or summary.reused or summary.unchanged):
         said = f"No row has anything in the column {summary.column!r}: --column names another."
         click.echo(visible(said), err=True)
@@ -23,6 +24,16 @@ def tell(database, name: str, summary) -> None:
             f"not one picture of {summary.column!r} could be read: name another column with "
             f"--column{folder}{_how_to_forget(database, name)}."
         )
+
+
+def _first_failure(database, name: str) -> str:
+    """One reason stands for many: what is at fault is often the same for all."""
+    with catalog.opened(database) as conn:
+        record = catalog.find(conn, name)
+        if record is not None:
+            for key, reason in catalog.SeenRows(conn, record).failures(1):
+                return f", as row {','.join(map(str, key))}: {reason}"
+    return "."
 
 
 def _how_to_forget(database, name: str) -> str:

@@ -87,8 +87,7 @@ class Folder:
 
     def _is_there(self, value: str) -> bool:
         with suppress(OSError, SourceError):
-            os.stat(self._resolve(value, self._remembered))
-            return True
+            return stat.S_ISREG(os.stat(self._resolve(value, self._remembered)).st_mode)
         return False
 
     def _is_named(self, value: str) -> bool:
@@ -166,6 +165,12 @@ class Folder:
             return SourceError(
                 f"{name} {what} that leads outside the folder {self.root}: "
                 "put the file itself there."
+            )
+        inside = value.strip().lstrip("/")
+        if inside != value.strip() and self._is_there(inside):  # as a page writes its addresses
+            return SourceError(
+                f"{name} begins with a slash and so lies outside the folder {self.root}, where "
+                f"{quoted(inside)} is: leave the slash out."
             )
         return SourceError(likely_cause(value) or f"{name} lies outside the folder {self.root}.")
 
