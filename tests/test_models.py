@@ -406,9 +406,24 @@ def test_a_file_without_named_tensors_is_no_state_dict(tmp_path):
             model.load(model.find_weights(str(file)), "cpu")
 
 
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("ResNet-50", "resnet50"),
+        ("resnet5", "resnet50"),
+        ("ViT-B/16", "vit_b_16"),
+        ("Mini", "mini"),
+    ],
+)
+def test_a_model_of_nearly_that_name_is_asked_about(asked, meant):
+    with pytest.raises(ModelError) as caught:
+        models.get(asked)
+    assert f"{asked!r} (did you mean {meant}?); there are mini, " in str(caught.value)
+
+
 def test_what_cannot_be_had_is_said_in_one_sentence(torch_home, tmp_path, monkeypatch):
-    with pytest.raises(ModelError, match=r"no embedding model 'resnet5'; there are mini, resnet50"):
-        models.get("resnet5")
+    with pytest.raises(ModelError, match=r"no embedding model 'clip'; there are mini, resnet50"):
+        models.get("clip")
     with pytest.raises(ModelError, match="neither a file nor a set of weights for resnet18"):
         models.get("resnet18").find_weights("nope.pt")
     bad = tmp_path / "bad.pt"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+
 from ..errors import ModelError
 from .interface import EmbeddingModel
 from .mini_model import MiniModel
@@ -22,5 +24,15 @@ def get(id: str, extra: list[EmbeddingModel] | None = None) -> EmbeddingModel:
     """The model of that id; raises :class:`ModelError` naming those there are."""
     every = models(extra)
     if id not in every:
-        raise ModelError(f"there is no embedding model {id!r}; there are {', '.join(every)}.")
+        plain = {_plain(known): known for known in every}
+        near = [plain[name] for name in get_close_matches(_plain(id), plain, n=1, cutoff=0.75)]
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        raise ModelError(
+            f"there is no embedding model {id!r}{meant}; there are {', '.join(every)}."
+        )
     return every[id]
+
+
+def _plain(id: str) -> str:
+    """As other libraries may spell it: ResNet-50."""
+    return "".join(letter for letter in id.lower() if letter.isalnum())
