@@ -15,6 +15,7 @@ import logging
 import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, wraps
 
 from .errors import ImageSearchError, NotFound, UsageError
@@ -37,6 +38,7 @@ def register(
     With ``for_reading`` they refuse to work within a transaction. The last 256 connections that
     have asked by them stay open until they are closed.
     """
+    _read_encoding(conn)
     this = _Unheld(conn)
 
     def similar_images(table, id, k=None):
@@ -80,6 +82,15 @@ def register(
         for count in counts:
             guarded = _guarded(this, function, for_reading)
             conn.create_function(function.__name__, count, guarded)
+
+
+def _read_encoding(conn: sqlite3.Connection) -> None:
+    """SQLite takes a database for UTF-8 until it reads its schema, as our functions make it do.
+
+    Of one in UTF-16 a statement from before that, run again, would be misread.
+    """
+    with suppress(sqlite3.Error):  # whatever is wrong with the file, the first query says it
+        conn.execute("pragma main.encoding").fetchone()
 
 
 class _Unheld:

@@ -387,6 +387,36 @@ async def test_a_time_limit_stops_the_query_and_is_called_by_its_name(shop, capl
     assert not caplog.records
 
 
+@pytest.mark.parametrize("encoding", ["UTF-16le", "UTF-16be"])
+@pytest.mark.parametrize("opened", ["sqlite3", "sqlite-utils"])
+def test_the_first_statement_in_utf_16_means_the_same_when_it_is_run_again(
+    shop_copy, encoding, opened
+):
+    path = shop_copy / "other.db"
+    with closing(sqlite3.connect(path)) as made, made:
+        made.execute(f"pragma encoding = '{encoding}'")
+        made.execute("create table äpfel (id text primary key, picture text)")
+        rows = [(name, f"pictures/red-{name}.png") for name in ("box", "disc")]
+        made.executemany("insert into äpfel values (?, ?)", rows)
+    embed(path, "äpfel", EmbedOptions(model="mini"))
+    if opened == "sqlite3":
+        conn = sqlite3.connect(path)
+        sql_functions.register(conn)
+    else:
+        conn = sqlite_utils.Database(path).conn
+    sql = "select similar_images('äpfel', 'disc', 1)"
+    first, again = ask(conn, sql), ask(conn, sql)
+    assert first == again and json.loads(first[0][0])[0]["id"] == "box"
+
+
+def test_what_is_no_database_is_registered_on_and_says_so_when_it_is_asked(tmp_path):
+    (tmp_path / "notes.db").write_text("hello, I am text and no database" * 100)
+    with closing(sqlite3.connect(tmp_path / "notes.db")) as conn:
+        sql_functions.register(conn)
+        with pytest.raises(sqlite3.DatabaseError, match="not a database"):
+            ask(conn, "select * from sqlite_master")
+
+
 def test_a_connection_keeps_what_it_makes_of_rows(shop):
     """The recipe of Python's own documentation: rows as dicts."""
 
