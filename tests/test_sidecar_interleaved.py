@@ -24,7 +24,7 @@ from datasette_image_search.vector_index.files import journal_path
 IDS, DATA = vectors(400)
 BATCH = 50
 LOOKS = [
-    (sidecar, "_stamp"),
+    (sidecar, "stamp"),
     (journal, "read"),
     (journal, "continues_base"),
     (base_file, "read"),
@@ -115,8 +115,8 @@ def test_a_base_that_is_replaced_while_it_is_read_is_read_again(tmp_path, monkey
 
 def test_a_journal_is_known_by_what_is_in_it(tmp_path, monkeypatch):
     """A file system may give a new journal the number that the one before had."""
-    stamp = sidecar._stamp
-    monkeypatch.setattr(sidecar, "_stamp", lambda file: (found := stamp(file)) and (0, *found[1:]))
+    stamp = sidecar.stamp
+    monkeypatch.setattr(sidecar, "stamp", lambda file: (found := stamp(file)) and (0, *found[1:]))
     path = tmp_path / "shop.products.faiss"
     with SidecarWriter(path, identity()) as writer:
         add(writer, 0)

@@ -7,7 +7,6 @@ writers (one at a time, by a lock), or more recent vectors than fit in memory.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,10 +16,11 @@ import numpy as np
 from ..errors import SidecarError, SidecarMissing
 from . import base_file, engine, journal
 from .base import Base
-from .files import cannot_read, journal_path, missing, unlink_partials
+from .files import journal_path, missing, unlink_partials
 from .identity import Identity
 from .lock import hold
 from .snapshot import Neighbours, Snapshot, normalised
+from .stamps import refused, stamp
 from .tail import Tail
 
 
@@ -50,16 +50,25 @@ class Sidecar:
             while (seen := self._stamps()) != self._seen:
                 if not any(seen):
                     raise missing(self.path)
-                self._read(seen)
-                if _stamp(self._files[0]) == seen[0]:
+                self._read_checked(seen)
+                if stamp(self._files[0]) == seen[0]:
                     break  # else the journal read may be that of another base
             return self._snapshot
 
     def _stamps(self) -> tuple:
         # The journal first, here and in reading: a writer may turn it into a new base between.
         base, recent = self._files
-        recent = _stamp(recent)
-        return _stamp(base), recent
+        recent = stamp(recent)
+        return stamp(base), recent
+
+    def _read_checked(self, seen: tuple) -> None:
+        refused.check(self.path, self.identity, seen)
+        try:
+            self._read(seen)
+        except SidecarError as error:
+            if self._stamps() == seen:
+                refused.remember(self.path, self.identity, seen, error)
+            raise
 
     def _read(self, seen: tuple) -> None:
         same_base = bool(self._seen) and seen[0] == self._seen[0]
@@ -77,8 +86,8 @@ class Sidecar:
             return False
         return True
 
-    def _read_base(self, stamp: tuple | None) -> Base | None:
-        if stamp is None:
+    def _read_base(self, seen: tuple | None) -> Base | None:
+        if seen is None:
             continues = journal.continues_base(journal_path(self.path))
             if not self.path.exists():  # asked last: what a journal continues is there before
                 if continues:
@@ -116,7 +125,7 @@ class Sidecar:
     @property
     def bytes(self) -> int:
         """The size of the sidecar and its journal on disk."""
-        return sum(stamp[1] for stamp in self._stamps() if stamp)
+        return sum(found[1] for found in self._stamps() if found)
 
     def ids(self) -> np.ndarray:
         """Every id in the index (int64), in no particular order."""
@@ -289,14 +298,3 @@ class SidecarWriter(Sidecar):
         with self._lock:
             self._journal.clear()
             self._replay(Tail(base, self.identity), [])
-
-
-def _stamp(path: str) -> tuple | None:
-    """What tells one state of a file from another: inode, size, time of change."""
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise cannot_read(Path(path), error) from error
-    return (found.st_ino, found.st_size, found.st_mtime_ns)
