@@ -24,6 +24,7 @@ from .choosing import (
     settle,
 )
 from .folders import files_folder, folder_missing, refuse_another_tables_files
+from .leftovers import beside_leftover
 from .others import is_there
 from .progress import Progress
 from .reading import Read, Reader
@@ -88,13 +89,15 @@ def embed(
                 "its rows anew, embed must be run again. 'sqlite-utils transform DATABASE TABLE "
                 "--pk COLUMN' gives it one."
             )
-        if is_there(conn, chosen.before) and RowsWriter(conn, record).is_empty():
+        has_just_begun = is_there(conn, chosen.before) and RowsWriter(conn, record).is_empty()
+        if has_just_begun:
             mend(path, identity)  # what lies there may be left of another collection
         with SidecarWriter(path, identity, record.index_kind) as index:
             settle(conn, chosen)
-            work = _Embedding(conn, chosen, index, options, progress)
-            work.summary.folder, work.summary.column = folder, record.column_name
-            return work.run()
+            with beside_leftover(index, has_just_begun, progress):
+                work = _Embedding(conn, chosen, index, options, progress)
+                work.summary.folder, work.summary.column = folder, record.column_name
+                return work.run()
 
 
 # -- the work -------------------------------------------------------------------------

@@ -9,6 +9,8 @@ from .copying import copying
 from .discard import discarding
 from .engine import CHOICES, choose
 from .identity import METRICS, Identity
+from .leftover import Leftover
+from .leftover import kept as kept_leftover
 from .mending import mend, problems
 from .sidecar import EmptySidecar, Sidecar, SidecarWriter
 from .snapshot import Neighbours, compare
@@ -18,6 +20,7 @@ __all__ = [
     "METRICS",
     "EmptySidecar",
     "Identity",
+    "Leftover",
     "Neighbours",
     "Sidecar",
     "SidecarWriter",
@@ -25,6 +28,7 @@ __all__ = [
     "compare",
     "copying",
     "discarding",
+    "kept_leftover",
     "mend",
     "problems",
 ]

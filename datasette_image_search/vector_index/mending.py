@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from itertools import count
 from pathlib import Path
 
 from ..errors import SidecarError, SidecarMissing
 from . import base_file, journal, salvage
+from .aside import free_name, second_name, set_aside
 from .files import Unsettled, copy, journal_path, replacing
 from .identity import Identity
 from .lock import hold
@@ -53,9 +52,9 @@ def _mend_base(path: Path, identity: Identity) -> list[str]:
     try:
         kept = salvage.whole_vectors(path, identity)
     except SidecarError:  # nothing is known of what is in it
-        return [f"{said}: it is now {_set_aside(path).name}."]
+        return [f"{said}: it is now {set_aside(path).name}."]
     if len(kept.ids):
-        aside = _second_name(path)  # not another: killed at any moment, one finds it here
+        aside = second_name(path)  # not another: killed at any moment, one finds it here
         try:
             base_file.write(path, kept.ids, kept.read, kept.kind, identity)
         except BaseException as error:
@@ -63,7 +62,7 @@ def _mend_base(path: Path, identity: Identity) -> list[str]:
                 aside.unlink()  # a full disk: another time there may be room
             raise
     else:
-        aside = _set_aside(path)
+        aside = set_aside(path)
     kept_of = f"{len(kept.ids):,} of {kept.count:,} vectors were kept"
     return [f"{said}: {kept_of}, it is now {aside.name}."]
 
@@ -80,7 +79,7 @@ def _mend_journal(path: Path, identity: Identity) -> list[str]:
     except SidecarError:
         said = f"{file.name} is damaged"
     whole = list(journal.whole_records(file, identity))
-    aside = _write_anew(file, whole, identity, path.exists()) if whole else _set_aside(file)
+    aside = _write_anew(file, whole, identity, path.exists()) if whole else set_aside(file)
     return [f"{said}: {len(whole)} whole records were kept, it is now {aside.name}."]
 
 
@@ -88,7 +87,7 @@ def _write_anew(
     file: Path, records: list[journal.Record], identity: Identity, continues: bool
 ) -> Path:
     """A journal of these records in the other's place, of which a copy is kept."""
-    aside = _free_name(file)
+    aside = free_name(file)
     try:
         with replacing(file) as new:
             new.write(journal.encode_identity(identity, continues))
@@ -105,28 +104,3 @@ def _write_anew(
 def _in_place(path: Path, error: BaseException) -> bool:
     """Is the new file at ``path`` all the same? What was there is then aside alone."""
     return isinstance(error, Unsettled) and error.path == path
-
-
-def _second_name(path: Path) -> Path:
-    """The file as it is, under a name that stays when another takes its place."""
-    aside = _free_name(path)
-    try:
-        os.link(path, aside)
-    except OSError:  # not every file system has second names
-        copy(path, aside)
-    return aside
-
-
-def _set_aside(path: Path) -> Path:
-    aside = _free_name(path)
-    os.replace(path, aside)
-    return aside
-
-
-def _free_name(path: Path) -> Path:
-    """What was set aside before stays, for it may have what this file has not."""
-    names = (f"{path.name}-{number}-damaged" for number in count(2))
-    aside = path.with_name(f"{path.name}-damaged")
-    while os.path.lexists(aside):
-        aside = path.with_name(next(names))
-    return aside

@@ -1,0 +1,31 @@
+"""A sidecar that was there before the first row of the collection that goes on with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..vector_index import SidecarWriter, kept_leftover
+from .progress import Progress
+
+
+@contextmanager
+def beside_leftover(
+    index: SidecarWriter, has_just_begun: bool, progress: Progress
+) -> Iterator[None]:
+    """Go on with the vectors that lie there, and lose none that another database may want."""
+    leftover = kept_leftover(index) if has_just_begun else None
+    if leftover is None:
+        yield
+        return
+    name, aside = index.path.name, leftover.path.name
+    progress.tell(
+        f"{name} was here before this collection, and is {aside} too until this has ended: "
+        "vectors of the same pictures are taken from it."
+    )
+    yield
+    if leftover.settle():
+        progress.tell(
+            f"Most of its vectors are of other pictures, so that {aside} stays: give it its name "
+            "back if its database is put back, else delete it."
+        )

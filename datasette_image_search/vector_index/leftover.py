@@ -1,0 +1,46 @@
+"""A sidecar that lies where a new collection's is to be: its table has gone from the catalog, or
+the database has been made anew or put back as it was before.
+
+An id names one picture for ever, so that its vectors are right for whoever has the same
+pictures: they are gone on with. Those that the new collection has no use for are removed at its
+end, as always; but where they are most, this was another's, whose database may come back.
+"""
+
+from __future__ import annotations
+
+from .aside import second_name
+from .files import copy, journal_path
+from .sidecar import SidecarWriter
+
+ENDING = "-leftover"
+
+
+class Leftover:
+    """The file and its journal under a second name, until it is known what was of use.
+
+    The vectors that it has are in ``index`` now, whose lock is held.
+    """
+
+    def __init__(self, index: SidecarWriter):
+        self._index = index
+        self._ids = index.ids()
+        self.path = second_name(index.path, ENDING)
+        journal = journal_path(index.path)
+        if journal.exists():  # appended to, so that a second name would not do
+            copy(journal, journal_path(self.path))
+
+    def settle(self) -> bool:
+        """Remove it where ``index`` has kept most of its vectors; is it still there?"""
+        if 2 * int(self._index.contains(self._ids).sum()) < len(self._ids):
+            return True
+        self.path.unlink(missing_ok=True)
+        journal_path(self.path).unlink(missing_ok=True)
+        return False
+
+
+def kept(index: SidecarWriter) -> Leftover | None:
+    """What was there before a collection that has no rows yet; None where nothing was finished.
+
+    A journal alone is what its own first embed has left when it was killed.
+    """
+    return Leftover(index) if index.path.exists() and len(index) else None
