@@ -24,6 +24,7 @@ from .connection import (
     transaction,
 )
 from .folders import folder_of, portable, remember_folder
+from .remade import make_as_ours
 from .rows import Rows
 from .rows_writer import (
     Candidate,
@@ -68,6 +69,7 @@ __all__ = [
     "has_journal",
     "insert",
     "is_interrupted",
+    "make_as_ours",
     "opened",
     "plainly",
     "portable",

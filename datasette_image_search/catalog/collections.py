@@ -133,7 +133,7 @@ def _record(conn: sqlite3.Connection, values: dict) -> CollectionRecord:
     for name, value in values.items():
         if not isinstance(value, _TYPES.get(name, str)):
             raise damaged(conn, f"a collection has {name}", value)
-    keys = _key_columns(values["key_columns"])
+    keys = key_columns(values["key_columns"])
     if not keys:
         raise damaged(conn, "a collection has key_columns", values["key_columns"])
     values["key_columns"] = keys
@@ -141,7 +141,7 @@ def _record(conn: sqlite3.Connection, values: dict) -> CollectionRecord:
     return CollectionRecord(**values)
 
 
-def _key_columns(text: str) -> tuple[str, ...]:
+def key_columns(text: str) -> tuple[str, ...]:
     """The names in a JSON array; none where it is something else."""
     try:
         keys = json.loads(text)

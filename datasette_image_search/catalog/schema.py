@@ -79,14 +79,27 @@ def refuse_foreign(conn: sqlite3.Connection) -> None:
     create tables who could not write to ours. What SQLite has written down of ours begins as no
     other's does, with the name and no quotation marks around it.
     """
+    for name in foreign(conn):
+        query = "select type = 'view' from main.sqlite_master where name = ?"
+        (is_view,) = conn.execute(query, (name,)).fetchone()
+        what = "is a view" if is_view else "was not made by datasette-image-search"
+        raise CatalogError(
+            f"the catalog in {database_name(conn)} is damaged: {name} {what}; "
+            "'datasette image-search repair' says what to do."
+        )
+
+
+def foreign(conn: sqlite3.Connection) -> list[str]:
+    """What bears the name of a catalog's table, and was made by something else."""
     like_ours = "where name like 'image!_search!_%' escape '!'"
     query = f"select type, name, sql from main.sqlite_master {like_ours}"
-    for kind, name, sql in conn.execute(query).fetchall():
-        if kind not in ("table", "view") or not is_ours(name):
-            continue
-        if kind == "view" or not (sql or "").startswith(f"CREATE TABLE {name.lower()} ("):
-            what = "is a view" if kind == "view" else "was not made by datasette-image-search"
-            raise CatalogError(f"the catalog in {database_name(conn)} is damaged: {name} {what}.")
+    return [
+        name
+        for kind, name, sql in conn.execute(query).fetchall()
+        if kind in ("table", "view")
+        and is_ours(name)
+        and (kind == "view" or not (sql or "").startswith(f"CREATE TABLE {name.lower()} ("))
+    ]
 
 
 def version(conn: sqlite3.Connection) -> int:

@@ -259,7 +259,12 @@ def verify(database):
 
 @command
 @click.argument("database", type=DATABASE)
-def repair(database):
+@click.option(
+    "--trust-catalog",
+    is_flag=True,
+    help="Take tables named image_search_… that another program has made for the catalog's own",
+)
+def repair(database, trust_catalog):
     """Mend damaged collections from what is left, and say what to embed again.
 
     Example:
@@ -271,4 +276,5 @@ def repair(database):
     """
     from ..collection import repair as mend
 
-    click.echo("\n".join(map(visible, mend(database))) or "Nothing to repair.")
+    said = mend(database, trust_catalog=trust_catalog)
+    click.echo("\n".join(map(visible, said)) or "Nothing to repair.")

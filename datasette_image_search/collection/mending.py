@@ -62,10 +62,15 @@ def _missing(conn, record: CollectionRecord) -> int:
         return len(used)
 
 
-def repair(database: Path) -> list[str]:
-    """Mend every collection from what is left; a sentence for each thing done or to do."""
-    said, failed = [], []
+def repair(database: Path, *, trust_catalog: bool = False) -> list[str]:
+    """Mend every collection from what is left; a sentence for each thing done or to do.
+
+    A catalog that another program has made anew is refused with what it says, unless who owns
+    the database has seen that, and trusts it.
+    """
+    failed = []
     with catalog.opened(database, write=True) as conn:
+        said = catalog.make_as_ours(conn, trust_catalog)
         for record in catalog.collections(conn):
             try:
                 with catalog.plainly(database):

@@ -1,0 +1,116 @@
+"""A catalog whose tables another program has made anew, as 'sqlite-utils transform' does of the one
+that it is given. What is in them may be ours still: only who owns the database can know.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+from ..catalog_names import FIXED
+from ..errors import CatalogError
+from . import schema
+from .collections import collections, key_columns
+from .connection import transaction
+from .tables import Table, database_name, quote
+
+_KEPT = "temp.image_search_kept"
+
+
+def make_as_ours(conn: sqlite3.Connection, trusted: bool) -> list[str]:
+    """Put tables of our own in the place of such, with what is in them; what was done.
+
+    Raises :class:`CatalogError` with what they say, as whoever may write to the database may
+    have planted that, unless it is ``trusted``; and where they are not what ours are.
+    """
+    foreign = schema.foreign(conn)
+    if not foreign:
+        return []
+    with transaction(conn):
+        for name in foreign:
+            _refuse_what_is_no_table(conn, name)
+        # The list of collections first: it says what the rows tables are.
+        for name in sorted(foreign, key=lambda name: name.lower() not in FIXED):
+            _make_anew(conn, name)
+        lacking = [name for name in FIXED if not schema.has_table(conn, name)]
+        if lacking:
+            raise CatalogError(
+                f"{', '.join(foreign)} in {database_name(conn)} cannot be a catalog, as there is "
+                f"no {lacking[0]}: drop what bears such names."
+            )
+        said = _claims(conn)
+        if not trusted:
+            raise CatalogError(
+                f"{', '.join(foreign)} in {database_name(conn)} "
+                f"{'was' if len(foreign) == 1 else 'were'} not made by datasette-image-search, but "
+                "by another program, as 'sqlite-utils transform', or by somebody who may write to "
+                f"the database. There it says: {'; '.join(said) or 'nothing'}. Where you have said "
+                "so, run this again with --trust-catalog; else drop what bears these names."
+            )
+    return [f"{name} is our own again, with what was in it." for name in foreign]
+
+
+def _refuse_what_is_no_table(conn: sqlite3.Connection, name: str) -> None:
+    """A view or a virtual table is asked nothing: it may never end."""
+    query = "select type, sql from main.sqlite_master where name = ?"
+    kind, sql = conn.execute(query, (name,)).fetchone()
+    if kind == "view" or not sql.upper().startswith("CREATE TABLE"):
+        what = "view" if kind == "view" else "virtual table"
+        raise CatalogError(f"{name} in {database_name(conn)} is a {what}, and not ours: drop it.")
+
+
+def _make_anew(conn: sqlite3.Connection, name: str) -> None:
+    """A table of our own in the other's place; in a transaction."""
+    there = f"main.{quote(name)}"
+    with closing(_made(conn, name)) as ours:
+        columns = [row[1] for row in ours.execute(f"pragma table_info({name.lower()})")]
+        sql = ours.execute(
+            "select sql from sqlite_master where tbl_name = ? and sql is not null "
+            "order by type = 'index'",
+            (name.lower(),),
+        ).fetchall()
+    info = conn.execute(f"pragma main.table_xinfo({quote(name)})").fetchall()
+    plain = {row[1] for row in info if row[6] == 0}
+    lacking = [column for column in columns if column not in plain]
+    if lacking:
+        raise CatalogError(
+            f"{name} in {database_name(conn)} has no column {lacking[0]}, and cannot be ours: "
+            "drop it."
+        )
+    listed = ", ".join(columns)
+    conn.execute(f"create table {_KEPT} as select {listed} from {there}")
+    conn.execute(f"drop table {there}")
+    for (statement,) in sql:
+        conn.execute(statement)
+    conn.execute(f"insert into main.{name.lower()} ({listed}) select {listed} from {_KEPT}")
+    conn.execute(f"drop table {_KEPT}")
+
+
+def _made(conn: sqlite3.Connection, name: str) -> sqlite3.Connection:
+    """A database in memory with the table of this name as we make it."""
+    made = sqlite3.connect(":memory:", isolation_level=None)
+    if name.lower() in FIXED:
+        schema.migrate(made)
+        return made
+    number = int(name.rpartition("_")[2])
+    query = "select name, table_name, key_columns from main.image_search_collections where id = ?"
+    found = conn.execute(query, (number,)).fetchone()
+    types = schema.key_types(conn, number)
+    keys = key_columns(found[2]) if found else ()
+    if not found or len(keys) != len(types):
+        raise CatalogError(
+            f"{name} in {database_name(conn)} is of no collection"
+            f"{f' with {len(types)} columns as its key' if found else ''}: drop it."
+        )
+    schema.create_rows_table(made, number, Table(found[1], dict(zip(keys, types)), keys))
+    return made
+
+
+def _claims(conn: sqlite3.Connection) -> list[str]:
+    """What is believed of a catalog: where files are looked for, and which are read."""
+    folders = conn.execute("select table_name, folder from main.image_search_folders").fetchall()
+    return [f"table {table!r} is the folder {folder!r}" for table, folder in folders] + [
+        f"collection {one.name!r} is of {one.table_name}.{one.column_name} in the folder "
+        f"{one.root!r}, with weights {one.weights_name!r}"
+        for one in collections(conn)
+    ]
