@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import aclosing
 
 from datasette.utils import is_url, truncate_url
 from markupsafe import Markup
@@ -194,7 +195,7 @@ async def main_menu(datasette, actor) -> list[dict]:
             records = await collections.of_database(db)
         except ImageSearchError:
             continue
-        for record in records:
-            if await permissions.can_see(datasette, actor, db, record):
+        async with aclosing(permissions.seen(datasette, actor, db, records)) as seen:
+            async for _ in seen:
                 return [{"href": links.overview(datasette), "label": "Image search"}]
     return []

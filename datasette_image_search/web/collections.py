@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator
 from operator import attrgetter
 
 from ..errors import (
@@ -54,8 +56,22 @@ def _read(conn: sqlite3.Connection) -> list:
 
 async def of_table(db, table: str) -> list:
     """The table's collections, the one that is meant when none is named first."""
-    mine = [r for r in await of_database(db) if r.is_of(table)]
+    return _of_table(await of_database(db), table)
+
+
+def _of_table(records: list, table: str) -> list:
+    mine = [record for record in records if record.is_of(table)]
     return sorted(mine, key=lambda record: (not record.is_called(table), record.id))
+
+
+def of_each_table(records: list) -> Iterator[list]:
+    """A database's collections by their tables, each time in the order of :func:`of_table`."""
+    alike = defaultdict(list)  # each table's are looked for among few: there may be hundreds
+    for record in records:
+        alike[record.table_name.lower()].append(record)
+    for few in alike.values():
+        for table in {record.table_name: None for record in few}:
+            yield _of_table(few, table)
 
 
 async def known_of_table(db, table: str) -> list:
@@ -70,6 +86,10 @@ async def known_of_table(db, table: str) -> list:
 _IS = attrgetter("id", "table_name", "key_columns", "model", "weights", "resize", "metric")
 
 
+def is_same(one, other) -> bool:
+    return _IS(one) == _IS(other)
+
+
 def opened(conn: sqlite3.Connection, record):
     """The :class:`Collection` of a ``record``, to whose table the visitor has been let.
 
@@ -79,7 +99,7 @@ def opened(conn: sqlite3.Connection, record):
     from ..collection import Collection
 
     collection = Collection.kept(conn, record.name, of_collection=True)
-    if _IS(collection.record) != _IS(record):
+    if not is_same(collection.record, record):
         raise Busy(f"the collection {record.name!r} was made anew meanwhile: try again.")
     return collection
 

@@ -9,7 +9,7 @@ from datasette.utils import sqlite_timelimit
 
 from ..errors import CatalogError, ImageSearchError, UsageError
 from ..wording import command_line
-from .collections import file_name, opened
+from .collections import file_name, is_same, opened
 from .filters import Conditions
 from .links import from_row_path, has_address
 from .uploads import Upload
@@ -164,21 +164,47 @@ async def embedded(db, record) -> int:
     return await db.execute_fn(work)
 
 
-async def cover(datasette, db, record, most: int = 4) -> tuple[int | None, list[Row]]:
-    """(how many pictures, the first rows with a thumbnail) of a collection.
+# So many at a time: between them others are answered by the same few threads.
+_COVERS_AT_ONCE = 50
+
+
+async def covers(datasette, db, records: list, most: int = 4) -> list[tuple[int | None, list[Row]]]:
+    """(how many pictures, the first rows with a thumbnail) of each collection.
 
     Nothing of it is needed to search: what fails or takes too long is left out.
     """
+    found = []
+    for start in range(0, len(records), _COVERS_AT_ONCE):
+        found += await _covers(datasette, db, records[start : start + _COVERS_AT_ONCE], most)
+    return found
 
-    def work(conn: sqlite3.Connection):
+
+async def _covers(datasette, db, records: list, most: int) -> list:
+    def work(conn: sqlite3.Connection) -> list:
+        from .. import catalog
+
         try:
-            collection = opened(conn, record)
-            pictures = len(collection.index)
-            with sqlite_timelimit(conn, datasette.sql_time_limit_ms):
-                keys = collection.rows.first(most)
-                rows = _read(collection, keys, columns=[])
-            return pictures, [row for row in rows if row.has_thumbnail and has_address(row.key)]
+            # The list is read once: to look each collection up is to read all of it.
+            now = {record.id: record for record in catalog.collections(conn)}
         except (ImageSearchError, sqlite3.Error):
-            return None, []
+            now = {}
+        return [_cover(datasette, conn, record, now.get(record.id), most) for record in records]
 
     return await db.execute_fn(work)
+
+
+def _cover(datasette, conn: sqlite3.Connection, record, now, most: int):
+    from ..collection import Collection
+
+    if now is None or not is_same(now, record):  # another's by now, maybe of a hidden table
+        return None, []
+    try:
+        now.table(conn)
+        collection = Collection(conn, now)
+        pictures = len(collection.index)
+        with sqlite_timelimit(conn, datasette.sql_time_limit_ms):
+            keys = collection.rows.first(most)
+            rows = _read(collection, keys, columns=[])
+        return pictures, [row for row in rows if row.has_thumbnail and has_address(row.key)]
+    except (ImageSearchError, sqlite3.Error):
+        return None, []

@@ -1,18 +1,17 @@
-"""The routes: the search page and its JSON, uploads, and the list of collections."""
+"""The routes, and what is answered on the search page: HTML, JSON, and to uploads."""
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 
 from datasette import Forbidden, Response
-from datasette.utils import CustomJSONEncoder
 from datasette.utils.asgi import Base400
 from datasette.views.base import DatasetteError
 
 from ..errors import Busy, ImageSearchError, TooLarge, UsageError
 from . import (
+    answers,
     body,
     collections,
     links,
@@ -21,7 +20,6 @@ from . import (
     page,
     permissions,
     uploads,
-    versions,
     visit,
 )
 from .place import DEFAULT_SIZE, Place, Question
@@ -33,6 +31,7 @@ _UPLOAD = re.compile(_PAGE)
 
 
 def routes():
+    from .overview import overview
     from .thumbnails import thumbnail
 
     return [
@@ -56,13 +55,15 @@ async def image_search(request, datasette):
     """The search page of one table, and what is sent to it."""
     if request.method == "OPTIONS":
         return methods.asked(datasette, methods.READ_AND_SEND)
-    wants_json = _wants_json(request)
+    wants_json = answers.wants_json(request)
     try:
         response = await _image_search(request, datasette, wants_json)
     except (Base400, DatasetteError) as error:
         if not wants_json:
             raise
-        response = _failure(datasette, error.args[0] if error.args else str(error), error.status)
+        response = answers.failure(
+            datasette, error.args[0] if error.args else str(error), error.status
+        )
     if request.method == "HEAD":
         response.body = b""
     return methods.readable(datasette, response)
@@ -71,7 +72,7 @@ async def image_search(request, datasette):
 async def _image_search(request, datasette, wants_json: bool):
     db, table = await permissions.visible_table(datasette, request)
     if request.method not in ("GET", "HEAD", "POST"):
-        return _not_allowed(datasette, wants_json, methods.READ_AND_SEND)
+        return answers.not_allowed(datasette, wants_json, methods.READ_AND_SEND)
     place = Place(datasette, request, db, table, [], None, Settings())
     question = Question()
     try:
@@ -93,12 +94,12 @@ async def _image_search(request, datasette, wants_json: bool):
     except ImageSearchError as error:
         headers = {"retry-after": "5"} if isinstance(error, Busy) else {}
         if wants_json:
-            return _failure(datasette, page.sentence(error), error.status, headers)
+            return answers.failure(datasette, page.sentence(error), error.status, headers)
         before = await _asked_before(place, question) if request.method == "POST" else None
         html = await page.as_html(place, question, before, error)
         return Response.html(html, status=error.status, headers=headers)
     if wants_json:
-        return _json(datasette, page.as_json(place, question, found))
+        return answers.as_json(datasette, page.as_json(place, question, found))
     return Response.html(await page.as_html(place, question, found))
 
 
@@ -156,91 +157,3 @@ async def _take_upload(place: Place) -> str:
         seconds=place.settings.upload_seconds,
         most=settings(datasette).max_uploads,
     )
-
-
-async def overview(request, datasette):
-    """Every collection whose table the actor may see, and Datasette lists."""
-    if request.method == "OPTIONS":
-        return methods.asked(datasette, methods.READ)
-    if request.method not in ("GET", "HEAD"):
-        return _not_allowed(datasette, _wants_json(request), methods.READ)
-    found, problems = [], []
-    for db in datasette.databases.values():
-        try:
-            records = await collections.of_database(db)
-        except ImageSearchError as error:
-            if await versions.can_view_database(datasette, request.actor, db.name):
-                problems.append(page.sentence(error))
-            continue
-        hidden = await db.hidden_table_names() if records else []
-        for record in records:
-            is_listed = record.table_name not in hidden
-            if is_listed and await permissions.can_see(datasette, request.actor, db, record):
-                found.append((db, record))
-    if not found and not await versions.can_view_instance(datasette, request.actor):
-        if _wants_json(request):
-            return _failure(datasette, "You do not have permission to view this", 403)
-        raise Forbidden("You do not have permission to view this")
-    listed = [await _listed(datasette, db, record) for db, record in found]
-    if _wants_json(request):
-        return _json(datasette, {"ok": True, "collections": listed})
-    html = await datasette.render_template(
-        "image_search_collections.html",
-        {"collections": listed, "problems": problems},
-        request=request,
-        view_name="image_search_collections",
-    )
-    return methods.readable(datasette, Response.html(html))
-
-
-async def _listed(datasette, db, record) -> dict:
-    from .search import cover
-
-    pictures, rows = await cover(datasette, db, record)
-    own = await collections.of_table(db, record.table_name)
-    name = None if record == own[0] else record.name
-    pairs = [("_collection", name)] if name else []
-    return {
-        "database": db.name,
-        "table": record.table_name,
-        "collection": record.name,
-        "column": record.column_name,
-        "model": record.model,
-        "metric": record.metric,
-        "pictures": pictures,
-        "finished": record.finished,
-        "url": links.search(datasette, db.name, record.table_name, pairs),
-        "thumbnails": [
-            links.thumbnail(datasette, db.name, record.table_name, row.key, row.picture, name)
-            for row in rows
-        ],
-    }
-
-
-# -- answers ------------------------------------------------------------------------------
-
-
-def _wants_json(request) -> bool:
-    if request.url_vars.get("format"):
-        return True
-    accept = request.headers.get("accept", "")
-    return request.method == "POST" and accept.startswith("application/json")
-
-
-def _json(datasette, data: dict, status: int = 200, headers: dict | None = None):
-    text = json.dumps(data, cls=CustomJSONEncoder)
-    response = Response(
-        text, status=status, headers=headers, content_type="application/json; charset=utf-8"
-    )
-    return methods.readable(datasette, response)
-
-
-def _failure(datasette, message: str, status: int, headers: dict | None = None):
-    data = {"ok": False, "error": message, "errors": [message], "status": status}
-    return _json(datasette, data, status, headers)
-
-
-def _not_allowed(datasette, wants_json: bool, allowed: str):
-    if wants_json:
-        return _failure(datasette, "Method not allowed", 405, {"allow": allowed})
-    return methods.refused(allowed)
