@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from datasette.utils import remove_infinites
 
-from ..errors import NotFound
+from ..errors import NotFound, SidecarError
 from ..wording import free_names, shortened
 from . import filters, links, permissions, search, sql_query, uploads, versions
 from .filters import Conditions
@@ -101,6 +101,7 @@ async def as_html(
     place: Place, question: Question, found: Found | None, error: Exception | None = None
 ) -> str:
     """The page. An ``error`` is said above what was ``found`` before, or what can be done."""
+    in_vain = isinstance(error, SidecarError)  # whatever is asked next
     context = {
         "database": place.database,
         "database_color": versions.database_color(place.db),
@@ -114,9 +115,11 @@ async def as_html(
         "cards": [],
         "collections": _collections(place, question),
         "filters": _filters(place, question, found and found.conditions),
-        "upload": await _upload_form(place, question if found else Question()),
-        "start_url": place.link(pairs=[]) if error and place.records and not found else None,
+        "upload": None if in_vain else await _upload_form(place, question if found else Question()),
+        "start_url": None,
     }
+    if error and place.records and not (found or in_vain):
+        context["start_url"] = place.link(pairs=[])
     if found:
         context.update(await _with_matches(place, question, found))
     return await place.datasette.render_template(

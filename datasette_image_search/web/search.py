@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from datasette.utils import sqlite_timelimit
 
-from ..errors import CatalogError, ImageSearchError, UsageError
-from ..wording import command_line
+from ..errors import CatalogError, ImageSearchError, SidecarError, UsageError
+from ..wording import command_line, visible
 from .collections import file_name, is_same, opened
 from .filters import Conditions
 from .links import from_row_path, has_address
 from .uploads import Upload
+
+log = logging.getLogger("datasette_image_search")
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,21 @@ async def ask(
         except (sqlite3.Error, *_ERRORS_OF_310) as error:
             raise _plainly(error, limit_ms, conditions) from error
 
-    return await db.execute_fn(work)
+    with _for_visitors(record):
+        return await db.execute_fn(work)
+
+
+@contextmanager
+def _for_visitors(record):
+    """What is wrong with a sidecar, and what to do about it, is for those who run the server."""
+    try:
+        yield
+    except SidecarError as error:
+        log.error("%s: %s", visible(record.name), error)
+        raise SidecarError(
+            f"{record.table_name!r} cannot be searched by picture now: this server's index of its "
+            "pictures is missing or cannot be used. Its log says why."
+        ) from error
 
 
 def _answer(collection, pictures, similar, upload, size, conditions, columns) -> Answer:
