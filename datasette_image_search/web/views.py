@@ -9,7 +9,7 @@ from datasette import Forbidden, Response
 from datasette.utils.asgi import Base400
 from datasette.views.base import DatasetteError
 
-from ..errors import Busy, ImageSearchError, TooLarge, UsageError
+from ..errors import Busy, ImageSearchError, NotFound, TooLarge, UsageError
 from . import (
     answers,
     body,
@@ -91,26 +91,32 @@ async def _image_search(request, datasette, wants_json: bool):
                 own_size = request.args.get("_size")
                 return Response.redirect(place.link(("_upload", token), ("_size", own_size)), 303)
         found = await page.find(place, question, whole_rows=wants_json)
+        if wants_json:
+            return answers.as_json(datasette, page.as_json(place, question, found))
+        return Response.html(await page.as_html(place, question, found))
     except ImageSearchError as error:
         headers = {"retry-after": "5"} if isinstance(error, Busy) else {}
         if wants_json:
             return answers.failure(datasette, page.sentence(error), error.status, headers)
-        before = await _asked_before(place, question) if request.method == "POST" else None
-        html = await page.as_html(place, question, before, error)
+        html = await _with_error(place, question, error)
         return Response.html(html, status=error.status, headers=headers)
-    if wants_json:
-        return answers.as_json(datasette, page.as_json(place, question, found))
-    return Response.html(await page.as_html(place, question, found))
 
 
-async def _asked_before(place: Place, question: Question) -> page.Found | None:
-    """The answer on the page from which a picture was sent that is refused: it stays there."""
-    if not question.is_asked:
-        return None
-    try:
-        return await page.find(place, question)
-    except ImageSearchError:
-        return None  # the refusal is what matters now, and is said
+async def _with_error(place: Place, question: Question, error: ImageSearchError) -> str:
+    """The page that says what is wrong, above what there is to go on from.
+
+    Where a picture is refused, that is the answer from which it was sent; where the row or the
+    picture asked about is not there, what one starts from.
+    """
+    was_sent = place.request.method == "POST"
+    if place.record and (was_sent or isinstance(error, NotFound)):
+        before = question if was_sent else Question(size=question.size)
+        try:
+            found = await page.find(place, before)
+            return await page.as_html(place, before, found, error)
+        except ImageSearchError:
+            pass  # the first error is what matters now, and is said
+    return await page.as_html(place, question, None, error)
 
 
 def _question(request, place: Place) -> Question:
