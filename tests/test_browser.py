@@ -80,7 +80,7 @@ def test_from_the_table_to_similar_ones_and_on(page):
     first = cells.first.locator("img")
     first.wait_for()
     page.wait_for_function("document.querySelector('.image-search-cell img').naturalWidth > 0")
-    cells.first.get_by_role("link", name="Find similar to 7").click()
+    cells.first.get_by_role("link", name="Find similar to red box").click()
     page.wait_for_url(f"**{PAGE}?_similar=7&category=box")
     assert page.get_by_role("heading", level=1).inner_text() == "Similar to red box"
     assert len(labels(page)) == 5

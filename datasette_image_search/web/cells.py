@@ -10,13 +10,13 @@ from markupsafe import Markup
 
 from ..errors import ImageSearchError
 from ..wording import shortened
-from . import collections, filters, links, permissions, versions, visit
+from . import collections, filters, labels, links, permissions, versions, visit
 
 _CELL = Markup(
     '<div class="image-search-cell">'
     '<a class="image-search-cell-link" href="{url}" rel="nofollow">{picture}'
     '<span class="image-search-cell-label">Find similar'
-    '<span class="image-search-hidden"> to {row}</span></span></a>'
+    '<span class="image-search-hidden"> to {label}{by}</span></span></a>'
     '<span class="image-search-cell-value">{value}</span></div>'
 )
 _IMAGE = Markup('<img src="{src}" alt="" loading="lazy" decoding="async">')
@@ -93,12 +93,21 @@ async def _picture_cell(datasette, db, records, record, row, column, value):
     if has_thumbnail:
         source = links.thumbnail(datasette, db.name, table, key, picture, name)
         image = _IMAGE.format(src=source)
+    called = await visit.current().once(db.label_column_for_table, table)
+    own = _label(row[called]) if called in _names(row) else None
+    by = collections.by_column(records, record)
     return _CELL.format(
         url=search_url(datasette, db.name, table, path, name),
         picture=image,
-        row=path,
+        label=labels.of_row(own, key),
+        by=f", by {labels.cut(by)}" if by else "",
         value=shown,
     )
+
+
+def _label(value):
+    """A value as a row is called by it; of a foreign key what Datasette calls that one."""
+    return value["label"] if isinstance(value, dict) else value
 
 
 def _names(row) -> list[str]:

@@ -74,6 +74,12 @@ def of_each_table(records: list) -> Iterator[list]:
             yield _of_table(few, table)
 
 
+def by_column(records: list, record) -> str | None:
+    """The column of a ``record``, where others of its table's ``records`` have another one."""
+    columns = {other.column_name for other in records}
+    return record.column_name if columns != {record.column_name} else None
+
+
 async def known_of_table(db, table: str) -> list:
     """As :func:`of_table` for Datasette's own pages, which go on without us."""
     try:

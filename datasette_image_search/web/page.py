@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from datasette.utils import remove_infinites
 
 from ..errors import NotFound, SidecarError
-from ..wording import free_names, shortened
-from . import filters, links, permissions, search, sql_query, uploads, versions
+from ..wording import free_names
+from . import collections, filters, labels, links, permissions, search, sql_query, uploads, versions
 from .filters import Conditions
 from .place import DEFAULT_SIZE, Place, Question
 from .settings import megabytes
@@ -161,28 +161,13 @@ async def _with_matches(place: Place, question: Question, found: Found) -> dict:
 def _card(place: Place, row: search.Row, label_column: str | None) -> dict:
     path = links.row_path(row.key)
     return {
-        "label": _label(row, label_column) or f"row {_cut(path) or 'with an empty key'}",
+        "label": labels.of_row(row.values.get(label_column), row.key),
         "row_url": path and links.row(place.datasette, place.database, place.table, row.key),
         "similar_url": path and place.link(("_similar", path)),
         "thumbnail": place.thumbnail(row),
         "score": None if row.match is None else row.match.score,
         "distance": None if row.match is None else row.match.distance,
     }
-
-
-def _label(row: search.Row, column: str | None) -> str | None:
-    """What a row is called, by its label or its key: None for blanks, a link nobody finds."""
-    named = row.values.get(column)
-    for text in ("" if named is None else str(named), ", ".join(map(str, row.key))):
-        label = _cut(text.strip())
-        if any(c.isprintable() and c != " " for c in label):
-            return label
-    return None
-
-
-def _cut(text: str) -> str:
-    """At a length that a heading can have, and the captions beside each other."""
-    return shortened(text, 100)
 
 
 def _inline(thumbnail: bytes | None) -> str | None:
@@ -218,6 +203,7 @@ def _collections(place: Place, question: Question) -> list[dict]:
     return [
         {
             "name": record.name,
+            "column": collections.by_column(place.records, record),
             "title": f"{record.model}, {record.metric}, {record.column_name}",
             "is_current": record == place.record,
             "url": replace(place, record=record).link(*question.own),
