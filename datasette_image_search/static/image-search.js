@@ -21,21 +21,14 @@ if (form) {
 
   const isPicture = (file) => file && (file.type.startsWith("image/") || !file.type);
 
-  // By its name, before it is sent for nothing. The server says the same of others.
-  const unreadable = new Map([
-    ["heic", "HEIC pictures"],
-    ["heif", "HEIC pictures"],
-    ["hif", "HEIC pictures"],
-    ["jxl", "JPEG XL pictures"],
-    ["pdf", "PDF documents"],
-    ["psd", "Photoshop files (PSD)"],
-    ["svg", "SVG drawings"],
-  ]);
-  const kindOf = (file) => unreadable.get(file.name.split(".").pop().toLowerCase());
+  // By its name, before it is sent for nothing. What is said is what the server would say.
+  const unreadable = Object.entries(JSON.parse(form.dataset.unreadable));
+  const refusalOf = ({ name }) =>
+    unreadable.find(([, endings]) => endings.some((end) => name.toLowerCase().endsWith(end)))?.[0];
 
   const problemOf = (file) => {
-    const kind = kindOf(file);
-    if (kind) return `${kind} cannot be read here: save this one as JPEG or PNG, and choose that.`;
+    const refusal = refusalOf(file);
+    if (refusal) return refusal.replace(/\.$/, ", and choose that.");
     if (!isPicture(file)) return "This is not a picture.";
     if (file.size > most) {
       return `The picture is larger than ${form.dataset.mostInWords}, the most this server takes.`;
@@ -54,7 +47,7 @@ if (form) {
   };
 
   const take = (files) => {
-    const picture = [...files].find((file) => isPicture(file) && !kindOf(file));
+    const picture = [...files].find((file) => isPicture(file) && !refusalOf(file));
     if (!picture) {
       say(files.length ? problemOf(files[0]) : "This is not a picture.", true);
       return;

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
+from collections import defaultdict
 from dataclasses import dataclass, replace
+from functools import cache
 
 from datasette.utils import remove_infinites
 
@@ -230,4 +233,22 @@ async def _upload_form(place: Place, question: Question) -> dict | None:
     if not allowed:
         return None
     most = place.settings.max_upload_bytes
-    return {"url": place.link(*question.own), "most": most, "most_in_words": megabytes(most)}
+    return {
+        "url": place.link(*question.own),
+        "most": most,
+        "most_in_words": megabytes(most),
+        "unreadable": _unreadable(),
+    }
+
+
+@cache
+def _unreadable() -> str:
+    """For the script, as JSON: how the names of files end that need not be sent, by what is said
+    of them. A camera's raw files are not among them: of many their preview is read."""
+    from ..pictures.kinds import BY_ENDING, RAW, cannot_be_read
+
+    endings = defaultdict(list)
+    for ending, kind in BY_ENDING.items():
+        if kind != RAW:
+            endings[cannot_be_read(kind)].append(ending)
+    return json.dumps(endings)
