@@ -129,3 +129,5 @@ async def test_the_menu_asks_about_many_together(many, monkeypatch):
     assert "Image search" not in (await ds.client.get("/")).text
     assert len(asked) <= 20
     assert (await ds.client.get("/-/image-search.json")).json()["collections"] == []
+    page = (await ds.client.get("/-/image-search")).text  # which does not say that there are none
+    assert "no table here that you can search by picture" in page
