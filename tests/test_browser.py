@@ -208,6 +208,33 @@ def test_by_keyboard(page, picture):
     assert "_similar=" in page.url
 
 
+CONTRAST = """() => {
+    const light = (colour) => {
+        const parts = colour.match(/[\\d.]+/g).slice(0, 3).map(Number);
+        const [r, g, b] = parts.map((c) => c / 255)
+            .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    let behind = document.activeElement.parentElement;
+    const ground = () => getComputedStyle(behind).backgroundColor;
+    while (behind.parentElement && /, 0\\)$/.test(ground())) behind = behind.parentElement;
+    const two = [getComputedStyle(document.activeElement).outlineColor, ground()].map(light);
+    return (Math.max(...two) + 0.05) / (Math.min(...two) + 0.05);
+}"""
+
+
+@pytest.mark.parametrize(
+    "selector", ["header a", ".image-search-caption a", ".image-search-summary a", "footer a"]
+)
+def test_where_the_keyboard_is_can_be_seen(page, selector):
+    """WCAG asks for 3:1."""
+    page.goto(f"{PAGE}?_similar=1")
+    page.keyboard.press("Tab")
+    page.locator(selector).first.focus()
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    assert page.evaluate(CONTRAST) >= 3
+
+
 def test_show_more_goes_on_where_the_new_ones_begin(page):
     page.goto(f"{PAGE}?_similar=1&_size=12")
     page.get_by_role("link", name="Show more").focus()
