@@ -146,6 +146,23 @@ def test_drop_and_paste(page, picture, way):
     assert labels(page)[0] == "blue box"
 
 
+def test_what_is_said_of_a_dropped_file_can_be_seen_from_further_down(page):
+    page.set_viewport_size(PHONE)
+    page.goto(PAGE)
+    page.locator(".image-search-about").scroll_into_view_if_needed()
+    carried = page.evaluate_handle(
+        """() => {
+            const carried = new DataTransfer();
+            carried.items.add(new File(["hello"], "notes.txt", {type: "text/plain"}));
+            return carried;
+        }"""
+    )
+    page.dispatch_event("h1", "drop", {"dataTransfer": carried})
+    status = page.get_by_role("status")
+    playwright.expect(status).to_have_text("This is not a picture.")
+    playwright.expect(status).to_be_in_viewport()
+
+
 def test_what_is_wrong_is_said_before_anything_is_sent(page):
     page.goto(PAGE)
     field = page.get_by_label("Search with a picture of your own")

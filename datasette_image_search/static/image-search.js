@@ -47,6 +47,7 @@ if (form) {
   };
 
   const take = (files) => {
+    form.scrollIntoView({ block: "nearest" }); // what is said of it stands there
     const picture = [...files].find((file) => isPicture(file) && !refusalOf(file));
     if (!picture) {
       say(files.length ? problemOf(files[0]) : "This is not a picture.", true);
