@@ -28,13 +28,14 @@ def exactly(what: str, found, expected) -> Figure:
 
 
 def none_of(what: str, found: list | Counter, of: int | None = None) -> Figure:
-    """Good where ``found`` is empty; else its first members are shown."""
+    """Good where ``found`` is empty; else its first members are shown. Of nothing that was
+    looked at, nothing is known: not good either."""
     count = sum(found.values()) if isinstance(found, Counter) else len(found)
     value = f"{count:,}" if of is None else f"{count:,} of {of:,}"
     if count:
         shown = found.most_common(3) if isinstance(found, Counter) else list(found)[:3]
         value += ": " + "; ".join(" ".join(str(one).split())[:300] for one in shown)
-    return Figure(what, value, count == 0)
+    return Figure(what, value, count == 0 and of != 0)
 
 
 def at_most(what: str, found: float, most: float, unit: str = "") -> Figure:
