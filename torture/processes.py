@@ -157,8 +157,10 @@ def kill_all(processes: list[int]) -> None:
             os.kill(process, signal.SIGKILL)
 
 
-def left_over(leader: int, mark: str, seconds: float = 5) -> list[int]:
-    """What still lives of a family whose leader was killed, after so many seconds."""
+def left_over(leader: int, mark: str, seconds: float = 30) -> list[int]:
+    """What still lives of a family whose leader was killed, after so many seconds: to end,
+    each has to have its turn on the processor, and others may want it too.
+    """
     deadline = time.monotonic() + seconds
     left = family(leader, mark)
     while left and time.monotonic() < deadline:
