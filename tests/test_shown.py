@@ -43,6 +43,20 @@ def test_columns_are_read_that_there_are_and_no_blobs(shop_copy):
         assert rows.shown([(2,)])[0].values["category"] == b"\0"
 
 
+def test_the_first_rows_are_those_of_the_first_keys(shop_copy):
+    """However the table has them."""
+    database = shop_copy / "shop.db"
+    with closing(sqlite3.connect(database)) as conn, conn:
+        conn.execute("create table named (name text primary key, picture text)")
+        conn.execute("insert into named select name, picture from products order by name desc")
+    embed(database, "named", EmbedOptions(model="resnet18"))
+    with closing(sqlite3.connect(database)) as conn:
+        rows = Collection.open(conn, "named").rows
+        names = conn.execute("select name from named order by name").fetchall()
+        assert rows.first(5) == names[:5]
+        assert rows.first(5, "name > 'pink'") == [name for name in names if name[0] > "pink"][:5]
+
+
 @pytest.mark.parametrize("label", ["name", "picture", "nosuch"])
 async def test_a_page_reads_what_it_shows(shop_copy, monkeypatch, label):
     """A table of two columns is called by the other one, which may be its pictures."""

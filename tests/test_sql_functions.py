@@ -129,6 +129,15 @@ def test_image_similarity(conn):
     assert same == 1.0 and both == back and 0 < both < 1 and none is None
 
 
+def test_two_rows_are_as_similar_as_they_match(conn):
+    pairs = ask(
+        conn,
+        "select image_similarity('products', 1, m.value ->> 'id'), m.value ->> 'score' "
+        "from json_each(similar_images('products', 1, 23)) as m",
+    )
+    assert len(pairs) == 23 and all(both == score for both, score in pairs)
+
+
 def test_a_row_without_a_picture_has_no_matches(shop_copy):
     sqlite_utils.Database(shop_copy / "shop.db")["products"].insert({"id": 99, "name": "bare"})
     conn = sqlite3.connect(shop_copy / "shop.db")
@@ -169,6 +178,16 @@ def test_odd_arguments_are_an_error_and_no_harm(conn, call, caplog):
     (record,) = caplog.records
     assert record.getMessage().endswith((".", "…")) and "\n" not in record.getMessage()
     assert ask(conn, "select json_array_length(similar_images('products', 1, 2))") == [(2,)]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_k_is_a_whole_number_however_it_is_written(conn):
+    for k in ("3", "3.0", "'3'"):
+        (found,) = ask(conn, f"select similar_images('products', 1, {k})")[0]
+        assert len(json.loads(found)) == 3
+    for k in ("2.5", "0.9", "'2.5'", "10000.5"):
+        with pytest.raises(sqlite3.OperationalError):
+            ask(conn, f"select similar_images('products', 1, {k})")
 
 
 VALUES = st.one_of(

@@ -159,6 +159,21 @@ def test_a_reader_follows_a_writer_without_reopening(path):
         assert sorted(reader.ids()) == sorted(ids[5:])
 
 
+def test_an_earlier_snapshot_stays_as_it_was(path):
+    """What has gone since is not there, what has come since is not there yet."""
+    ids, data = vectors(30)
+    with SidecarWriter(path, identity()) as index:
+        index.add(ids[:10], data[:10])
+        index.save()
+        index.add(ids[10:20], data[10:20])
+        before = index.refresh()
+        index.remove(ids[19:20])  # the last of its rows
+        index.add(ids[20:], data[20:])
+    places = before.places(ids)
+    assert before.ids_at(places[:19]).tolist() == ids[:19].tolist()
+    assert places[19:].tolist() == [-1] * 11
+
+
 def test_a_replaced_journal_of_the_same_size_is_noticed(path):
     ids, data = vectors(20)
     with SidecarWriter(path, identity()) as index:
@@ -399,6 +414,48 @@ def test_a_journal_that_has_lost_its_base_is_not_taken_for_all_there_is(path):
         index.add(ids[:495], data[:495])
         index.finish()
     assert len(server) == 500
+
+
+def test_the_journal_after_a_whole_write_says_that_it_continues_the_file(path):
+    ids, data = vectors(20)
+    with SidecarWriter(path, identity()) as index:
+        for start in (0, 10):
+            index.add(ids[start : start + 10], data[start : start + 10])
+            assert journal.continues_base(journal_path(path)) == (start == 10)
+            if start == 0:
+                index.save()
+
+
+def test_a_journal_that_may_have_continued_a_file_is_only_damaged(path):
+    """What it says of itself is not believed where its checksum fails."""
+    ids, data = vectors(5)
+    with SidecarWriter(path, identity()) as index:
+        index.add(ids, data)
+    whole = journal_path(path).read_bytes()
+    said = whole.index(b'"continues": false')
+    for at in range(said, said + 18):
+        journal_path(path).write_bytes(whole[:at] + b"\xff" + whole[at + 1 :])
+        with pytest.raises(SidecarDamaged, match="a record's contents"):
+            Sidecar(path, identity())
+
+
+@pytest.mark.parametrize(
+    "base, added, resting, stays",
+    [(500, 10, 1000, True), (500, 11, 1000, False), (500, 10, 10, True), (500, 10, 9, False)],
+)
+def test_a_journal_stays_while_it_is_small_and_small_beside_the_index(
+    path, monkeypatch, base, added, resting, stays
+):
+    monkeypatch.setattr(SidecarWriter, "RESTING_VECTORS", resting)
+    ids, data = vectors(base + added)
+    with SidecarWriter(path, identity()) as index:
+        index.add(ids[:base], data[:base])
+        index.finish()
+        assert not journal_path(path).exists()
+        index.add(ids[base:], data[base:])
+        index.finish()
+    assert journal_path(path).exists() == stays
+    assert len(Sidecar(path, identity())) == base + added
 
 
 # -- mending ------------------------------------------------------------------------------

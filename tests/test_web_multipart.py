@@ -184,6 +184,12 @@ def test_forms_that_are_none(body, words):
     assert words in str(refusal([body[i : i + 3] for i in range(0, len(body), 3)]))
 
 
+def test_a_form_may_have_as_many_parts_as_is_said():
+    other = part(b"x", b"X: y")
+    assert result([form(*[other] * 99, part(PICTURE, IMAGE))]) == PICTURE
+    assert "more than 100 parts" in str(refusal([form(*[other] * 100, part(PICTURE, IMAGE))]))
+
+
 def test_a_form_within_a_form_is_contents():
     inner = b"--inner\r\n" + IMAGE + b"\r\n\r\nnot this\r\n--inner--\r\n"
     mixed = b"Content-Type: multipart/mixed; boundary=inner"
