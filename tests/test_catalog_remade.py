@@ -143,8 +143,17 @@ def test_a_planted_folder_is_no_catalog(tmp_path):
         repair(tmp_path / "x.db", trust_catalog=True)
 
 
-def test_rows_of_no_collection_are_dropped_by_their_owner(database):
+def test_rows_of_no_collection_are_in_nobodys_way(database):
     with closing(sqlite3.connect(database)) as conn, conn:
         conn.execute('create table "image_search_rows_9" (image_search_key0 primary key)')
-    with pytest.raises(CatalogError, match=r"image_search_rows_9 .* is of no collection: drop it"):
+    assert repair(database) == []
+
+
+def test_rows_with_another_key_are_trusted_by_nobody(database):
+    with closing(sqlite3.connect(database)) as conn, conn:
+        conn.execute("drop table image_search_rows_1")
+        columns = "image_search_key0, image_search_key1"
+        conn.execute(f'create table "image_search_rows_1" ({columns}, primary key ({columns}))')
+    said = "image_search_rows_1 .* has 2 columns as its key, and the collection 'products' 1: drop"
+    with pytest.raises(CatalogError, match=said):
         repair(database, trust_catalog=True)

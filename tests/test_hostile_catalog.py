@@ -115,6 +115,24 @@ async def test_nobody_makes_the_catalog_before_us(fresh):
         assert done.embedded == 0
 
 
+@ON_1_0
+async def test_a_table_that_is_called_as_ours_ends_no_search(shop_copy):
+    database = shop_copy / "shop.db"
+    config = {"databases": {"shop": {"permissions": {"create-table": WRITER}}}}
+    ds = Datasette([str(database)], config=config)
+    await ds.invoke_startup()
+    jar = {"ds_actor": ds.sign({"a": WRITER}, "actor")}
+    for name in ("image_search_rows_2", "image_search_rows_77", "image_search_rows_3_picture"):
+        planted = {"table": name, "columns": [{"name": "a", "type": "text"}]}
+        answer = await ds.client.post("/shop/-/create", json=planted, cookies=jar)
+        assert answer.status_code == 201, answer.text
+    asked = await ds.client.get("/shop/products/-/image-search.json?_similar=1")
+    assert asked.status_code == 200 and asked.json()["rows"], asked.text
+    # Nor does it keep another collection from being made.
+    embed(database, "products", EmbedOptions(model="mini", collection="other"))
+    assert [r.id for r in catalog.collections(sqlite3.connect(database))] == [4, 1]
+
+
 # -- functions in a schema ----------------------------------------------------------------
 
 

@@ -228,14 +228,14 @@ def insert(conn: sqlite3.Connection, record: CollectionRecord, table: Table) -> 
     """Add a collection and its rows table; ``record.id`` is chosen here."""
     values = {field.name: getattr(record, field.name) for field in fields(record)}
     values["key_columns"] = json.dumps(record.key_columns)
-    del values["id"]
+    values["id"] = schema.free_id(conn)
     names = ", ".join(values)
     marks = ", ".join("?" for _ in values)
-    cursor = conn.execute(
+    conn.execute(
         f"insert into image_search_collections ({names}) values ({marks})",
         tuple(values.values()),
     )
-    schema.create_rows_table(conn, cursor.lastrowid, table)
+    schema.create_rows_table(conn, values["id"], table)
     return require(conn, record.name, of_collection=True)
 
 

@@ -23,15 +23,16 @@ def make_as_ours(conn: sqlite3.Connection, trusted: bool) -> list[str]:
     Raises :class:`CatalogError` with what they say, as whoever may write to the database may
     have planted that, unless it is ``trusted``; and where they are not what ours are.
     """
-    foreign = schema.foreign(conn)
-    if not foreign:
+    if not schema.foreign(conn):
         return []
+    foreign = []
     with transaction(conn):
-        for name in foreign:
-            _refuse_what_is_no_table(conn, name)
         # The list of collections first: it says what the rows tables are.
-        for name in sorted(foreign, key=lambda name: name.lower() not in FIXED):
-            _make_anew(conn, name)
+        while found := schema.foreign(conn):
+            for name in found:
+                _refuse_what_is_no_table(conn, name)
+                _make_anew(conn, name)
+            foreign += found
         lacking = [name for name in FIXED if not schema.has_table(conn, name)]
         if lacking:
             raise CatalogError(
@@ -94,15 +95,14 @@ def _made(conn: sqlite3.Connection, name: str) -> sqlite3.Connection:
         return made
     number = int(name.rpartition("_")[2])
     query = "select name, table_name, key_columns from main.image_search_collections where id = ?"
-    found = conn.execute(query, (number,)).fetchone()
-    types = schema.key_types(conn, number)
-    keys = key_columns(found[2]) if found else ()
-    if not found or len(keys) != len(types):
+    collection, table, listed = conn.execute(query, (number,)).fetchone()
+    types, keys = schema.key_types(conn, number), key_columns(listed)
+    if len(keys) != len(types):
         raise CatalogError(
-            f"{name} in {database_name(conn)} is of no collection"
-            f"{f' with {len(types)} columns as its key' if found else ''}: drop it."
+            f"{name} in {database_name(conn)} has {len(types)} columns as its key, and the "
+            f"collection {collection!r} {len(keys)}: drop it."
         )
-    schema.create_rows_table(made, number, Table(found[1], dict(zip(keys, types)), keys))
+    schema.create_rows_table(made, number, Table(table, dict(zip(keys, types)), keys))
     return made
 
 

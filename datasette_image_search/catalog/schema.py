@@ -12,8 +12,9 @@ A new step is added at the end of :data:`STEPS`; what has been released stays as
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Collection
 
-from ..catalog_names import is_ours
+from ..catalog_names import FIXED
 from ..errors import CatalogError
 from .tables import Table, database_name, quote
 
@@ -90,14 +91,26 @@ def refuse_foreign(conn: sqlite3.Connection) -> None:
 
 
 def foreign(conn: sqlite3.Connection) -> list[str]:
-    """What bears the name of a catalog's table, and was made by something else."""
+    """What bears the name of a table of the catalog, and was made by something else.
+
+    Of the rows tables those of collections that there are: else one table of such a name would
+    end the search of all others. They are known where the list of collections is ours.
+    """
+    found = _foreign(conn, FIXED)
+    if found or not has_table(conn, "image_search_collections"):
+        return found
+    ids = conn.execute("select id from main.image_search_collections").fetchall()
+    return _foreign(conn, [rows_table(number) for (number,) in ids])
+
+
+def _foreign(conn: sqlite3.Connection, names: Collection[str]) -> list[str]:
     like_ours = "where name like 'image!_search!_%' escape '!'"
     query = f"select type, name, sql from main.sqlite_master {like_ours}"
     return [
         name
         for kind, name, sql in conn.execute(query).fetchall()
         if kind in ("table", "view")
-        and is_ours(name)
+        and name.lower() in names
         and (kind == "view" or not (sql or "").startswith(f"CREATE TABLE {name.lower()} ("))
     ]
 
@@ -139,6 +152,20 @@ def rows_table(collection_id: int) -> str:
     return f"image_search_rows_{collection_id}"
 
 
+def free_id(conn: sqlite3.Connection) -> int:
+    """For a new collection: others may have made tables of the name that its own would have."""
+    query = "select coalesce(max(id), 0) + 1 from main.image_search_collections"
+    (number,) = conn.execute(query).fetchone()
+    taken = "select 1 from main.sqlite_master where name collate nocase in (?, ?)"
+    while conn.execute(taken, (rows_table(number), _index(number))).fetchone():
+        number += 1
+    return number
+
+
+def _index(collection_id: int) -> str:
+    return f"{rows_table(collection_id)}_picture"
+
+
 def key_column(number: int) -> str:
     # A name no table of a user's has: filters name their columns without the table's.
     return f"image_search_key{number}"
@@ -169,4 +196,4 @@ def create_rows_table(conn: sqlite3.Connection, collection_id: int, table: Table
         ) without rowid
         """
     )
-    conn.execute(f"create index {name}_picture on {name} (image_search_picture)")
+    conn.execute(f"create index {_index(collection_id)} on {name} (image_search_picture)")
