@@ -35,9 +35,16 @@ _UNAVAILABLE = 503  # with a Retry-After it is as good as the former
 _CLOTHED = tuple(map(ipaddress.ip_network, ("::ffff:0:0/96", "::/96", "64:ff9b::/96")))
 
 # Of no public use, which Python's own list learnt late or not at all: translation within a
-# network (RFC 8215, RFC 2765), documentation (RFC 9637), segment routing (RFC 9602).
+# network (RFC 8215, RFC 2765), documentation (RFC 9637), segment routing (RFC 9602), a dummy
+# (RFC 9780), what only the machine's own cloud answers at (Oracle's, Azure's), 6to4 relays.
 _PRIVATE = tuple(
-    map(ipaddress.ip_network, ("64:ff9b:1::/48", "::ffff:0:0:0/96", "3fff::/20", "5f00::/16"))
+    map(
+        ipaddress.ip_network,
+        (
+            *("64:ff9b:1::/48", "::ffff:0:0:0/96", "3fff::/20", "5f00::/16", "100:0:0:1::/64"),
+            *("192.0.0.0/24", "168.63.129.16/32", "192.88.99.0/24"),
+        ),
+    )
 )
 
 
@@ -218,8 +225,10 @@ def _is_public(address: str) -> bool:
             ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         elif ip.sixtofour:
             ip = ip.sixtofour
-        elif ip.is_site_local or any(ip in network for network in _PRIVATE):
+        elif ip.is_site_local:
             return False
+    if any(ip in network for network in _PRIVATE):
+        return False
     return ip.is_global and not ip.is_multicast
 
 
