@@ -11,7 +11,8 @@ hookspec = HookspecMarker("datasette")
 def register_image_models(datasette):
     """A list of objects like ``datasette_image_search.models.EmbeddingModel``.
 
-    ``datasette`` is the server's instance, or None on the command line.
+    ``datasette`` is the server's instance, or None on the command line, which knows
+    installed plugins alone and none of ``--plugins-dir``: docs/models.md shows one.
     """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shlex
@@ -12,6 +13,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from conftest import build_shop, draw
+from datasette.plugins import pm
+from datasette.utils import parse_metadata
+from test_permissions import configured
 
 from datasette_image_search import catalog, sql_functions
 from datasette_image_search.cli import image_search
@@ -19,13 +23,14 @@ from datasette_image_search.models import models
 from datasette_image_search.pictures import opening
 from datasette_image_search.pictures.kinds import BY_ENDING
 from datasette_image_search.pictures.opening import FORMATS
-from datasette_image_search.web.settings import Settings
+from datasette_image_search.web.settings import Settings, check, settings
 
 README = Path(__file__).parent.parent / "README.md"
+MODELS = README.parent / "docs" / "models.md"
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+def blocks(language: str, file: Path = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", file.read_text(encoding="utf-8"), re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +97,41 @@ def test_the_container_gets_the_database_and_all_that_it_is_searched_with(output
     names = {record.sidecar for record in catalog.collections(catalog.connect(folder / "shop.db"))}
     assert "shop.db" in files and {*files} - {"shop.db"} <= names
     (command,) = [json.loads(line[4:]) for line in lines if line.startswith("CMD ")]
-    assert command[:2] == ["datasette", f"{place}shop.db"]
+    assert command[:3] == ["datasette", "-i", f"{place}shop.db"]
+
+
+async def test_the_configuration_is_one(folder):
+    (text,) = blocks("yaml")
+    ds = configured(folder, parse_metadata(text))
+    await ds.invoke_startup()
+    check(ds)
+    assert settings(ds).allow_upload == {"id": "*"}
+    assert settings(ds, "shop", "products").max_k == 50
+
+
+def test_the_model_of_the_docs_is_one(folder, tmp_path):
+    (code,) = blocks("python", MODELS)
+    path = tmp_path / "average_model.py"
+    path.write_text(code, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("average_model", path)
+    plugin = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(plugin)
+    (line,) = [line for line in MODELS.read_text("utf-8").splitlines() if " embed " in line]
+    arguments = [str(folder / a) if a == "shop.db" else a for a in shlex.split(line)[2:]]
+    pm.register(plugin)
+    try:
+        result = CliRunner().invoke(image_search, arguments)
+        assert result.exit_code == 0 and "24 embedded" in result.output, result.output
+        asked = [
+            "similar",
+            str(folder / "shop.db"),
+            "colours",
+            "--image",
+            str(folder / "found.jpg"),
+        ]
+        assert CliRunner().invoke(image_search, asked).exit_code == 0
+    finally:
+        pm.unregister(plugin)
 
 
 def test_the_formats_that_are_read_are_named():
