@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 import subprocess
 import sys
 import textwrap
@@ -186,9 +187,21 @@ def test_a_jpeg_2000_beyond_the_limit_is_decoded_where_it_is_halved():
     made = pictures.prepare(large, SQUASH)
     assert (made.width, made.height) == (7_600, 5_601)
     assert (made.pixels == (90, 80, 70)).all()
-    # Divided so finely, the decoder would have to note down more than it decodes.
-    fine = encoded(Image.new("L", (6_400, 6_300), 90), "JPEG2000", codeblock_size=(4, 4))
+
+
+def test_a_jpeg_2000_that_is_divided_too_finely_is_refused_before_it_is_decoded():
+    """The decoder would have to note down more than it decodes."""
+
+    def claiming(width, height, **options):
+        # Only the head says so: to make a whole one takes 13 GB.
+        small = encoded(Image.new("L", (64, 64), 90), "JPEG2000", no_jp2=True, **options)
+        sides = struct.pack(">II", width, height)
+        assert small[8:16] == small[24:32] == struct.pack(">II", 64, 64)  # its own, its tile's
+        return small[:8] + sides + small[16:24] + sides + small[32:]
+
+    fine = claiming(6_400, 6_300, codeblock_size=(4, 4))
     assert "6,400 × 6,300" in refusal(fine, smallest_side=256)
+    assert decode(claiming(6_400, 6_300), smallest_side=256)[1] == (6_400, 6_300)
 
 
 @pytest.mark.parametrize("width", range(1000, 1009))
