@@ -42,7 +42,7 @@ setup(
         "numpy>=1.26",
         "Pillow>=11.0",
         "filelock>=3.12",
-        "python-multipart>=0.0.18",
+        "python-multipart>=0.0.20",
     ],
     extras_require={
         "plot": ["matplotlib>=3.8"],
