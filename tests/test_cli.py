@@ -56,6 +56,7 @@ def test_every_command_and_option_has_help():
     }  # fmt: skip
     for command in image_search.commands.values():
         assert "Example" in command.help, command.name
+        assert not command.get_short_help_str(80 - 14).endswith("..."), command.name
         for option in command.params:
             assert isinstance(option, click.Argument) or option.help, option.opts
 

@@ -38,7 +38,7 @@ def register(cli: click.Group) -> None:
     help="Drop rows even where most pictures are gone, or the folder is another",
 )
 def load(database, table, folder, prune):
-    """Make a table of the pictures in a folder, or bring it up to date.
+    """Make a table of the pictures in a folder, or update it.
 
     Example:
 
@@ -77,7 +77,12 @@ def load(database, table, folder, prune):
     type=click.Choice(["squash", "crop", "pad"]),
     help="Make a picture square: squash it, crop its middle, or pad it (default: squash)",
 )
-@click.option("--device", type=DEVICE, default="auto", help="Where the network runs")
+@click.option(
+    "--device",
+    type=DEVICE,
+    default="auto",
+    help="Where the network runs (default: a GPU if there is one)",
+)
 @click.option(
     "--precision", type=PRECISION, default="auto", help="Its numbers; auto suits the device"
 )
@@ -99,6 +104,9 @@ def embed(database, table, **options):
     Example:
 
         datasette image-search embed shop.db products --column picture
+
+    A row whose picture cannot be read stops nothing: 'status' has the reason, and the
+    next embed tries it again. Stopped at any moment, the next embed goes on from there.
     """
     from .batches import prepare_for_batches
 
@@ -125,7 +133,9 @@ def embed(database, table, **options):
     type=click.Path(dir_okay=False, path_type=Path),
     help="Ask with a picture's file (-: stdin)",
 )
-@click.option("-k", type=click.IntRange(1, 10_000), default=10, help="How many matches")
+@click.option(
+    "-k", type=click.IntRange(1, 10_000), default=10, help="How many matches (default: 10)"
+)
 @click.option("--where", metavar="SQL", help="Only among rows that fulfil this")
 @click.option("--format", "style", type=STYLE, default="table", help="How to show them")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the matches")
@@ -195,7 +205,9 @@ def models():
 @click.option("--label", required=True, metavar="COLUMN", help="Rows alike have it in common")
 @click.option("--queries", metavar="SQL", help="Ask only with rows that fulfil this")
 @click.option("--gallery", metavar="SQL", help="Search only among rows that fulfil this")
-@click.option("-k", type=click.IntRange(1, 1000), default=10, help="The k of recall@k")
+@click.option(
+    "-k", type=click.IntRange(1, 1000), default=10, help="The k of recall@k (default: 10)"
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON")
 def evaluate(database, table, label, queries, gallery, k, as_json):
     """Measure how well a collection finds rows of the same label.
@@ -246,11 +258,13 @@ def forget(database, collection):
 @command
 @click.argument("database", type=DATABASE)
 def verify(database):
-    """Look for damage in the collections of a database; exit code 1 where there is some.
+    """Look for damage in the collections of a database.
 
     Example:
 
         datasette image-search verify shop.db
+
+    Where there is some, the exit code is 1; 'repair' mends it.
     """
     from . import reports
 
@@ -265,14 +279,15 @@ def verify(database):
     help="Take tables named image_search_… that another program has made for the catalog's own",
 )
 def repair(database, trust_catalog):
-    """Mend damaged collections from what is left, and say what to embed again.
+    """Mend damaged collections from what is left.
 
     Example:
 
         datasette image-search repair shop.db
 
-    What is whole in a damaged file is kept, to 64 KB or 1/4096 of it. Nothing is deleted:
-    the file itself is set aside under a name ending in -damaged.
+    What is whole in a damaged file is kept, to 64 KB or 1/4096 of it, and what to embed
+    again is said. Nothing is deleted: the file itself is set aside under a name ending in
+    -damaged.
     """
     from ..collection import repair as mend
 
