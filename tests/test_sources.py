@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gzip
 import os
 import shutil
 import socket
@@ -565,6 +566,15 @@ class Handler(BaseHTTPRequestHandler):
             Content_Length=None,
         )
 
+    def do_gzip(self, rest):
+        packed = gzip.compress(b"picture" * 99, mtime=0)
+        bodies = {
+            "half": packed[:-9],
+            "damaged": packed[:12] + b"?" * 9 + packed[21:],
+            "plain": b"picture",
+        }
+        self.reply(body=bodies.get(rest, packed), Content_Encoding="gzip")
+
     def do_brokenchunk(self, rest):
         self.close_connection = True
         self.reply(body=b"ff\r\nabc", Transfer_Encoding="chunked", Content_Length=None)
@@ -889,6 +899,16 @@ def wait_until(is_so, seconds=20):
 def test_a_long_url_is_shortened_in_a_refusal(web, server):
     said = refusal(web, f"{server.url}/status/404/" + "x" * 5000)
     assert len(said) < 300
+
+
+def test_what_is_sent_in_gzip_unasked_is_unpacked(web, server, monkeypatch):
+    assert web.fetch(f"{server.url}/gzip/whole").data == b"picture" * 99
+    assert web.fetch(f"{server.url}/gzip/plain").data == b"picture"
+    for path, said in (("half", "ends too early"), ("damaged", "is damaged")):
+        url = f"{server.url}/gzip/{path}"
+        assert refusal(web, url) == f"{url} is sent in gzip, which {said}."
+    monkeypatch.setattr(fetched, "MAX_BYTES", 600)
+    assert "601 bytes or more; 600 are the most" in refusal(web, f"{server.url}/gzip/whole")
 
 
 def test_no_more_is_read_than_the_limit(web, server, monkeypatch):

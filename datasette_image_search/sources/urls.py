@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 import time
+import zlib
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
@@ -29,6 +30,7 @@ MAX_REDIRECTS = 5
 ADDRESS_SECONDS = 5
 _CHUNK = 2**18
 _REDIRECTS = (301, 302, 303, 307, 308)
+_GZIP = b"\x1f\x8b"
 _TOO_OFTEN = 429
 _UNAVAILABLE = 503  # with a Retry-After it is as good as the former
 # IPv4-mapped and -compatible addresses, and those of translating networks (NAT64).
@@ -123,7 +125,7 @@ class Web:
                 now = _fingerprint(response, url)
                 if now == known and now.startswith("modified:"):
                     return Fetched(None, known)  # and what it sends is left unread
-                return Fetched(_read(response, url), now)
+                return Fetched(_unpacked(_read(response, url), response, url), now)
         finally:
             connection.close()
 
@@ -245,6 +247,23 @@ def _read(response: http.client.HTTPResponse, url: URL) -> bytes:
     if announced is not None and size < announced:
         raise SourceError(f"{url} ends after {size:,} of {announced:,} bytes.")
     return b"".join(chunks)
+
+
+def _unpacked(data: bytes, response: http.client.HTTPResponse, url: URL) -> bytes:
+    """Nobody asks for gzip here; what a store of files keeps in it, it sends all the same."""
+    packing = response.headers.get("Content-Encoding", "").strip().lower()
+    if packing not in ("gzip", "x-gzip") or not data.startswith(_GZIP):
+        return data
+    unpacking = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        data = unpacking.decompress(data, fetched.MAX_BYTES + 1)
+    except zlib.error:
+        raise SourceError(f"{url} is sent in gzip, which is damaged.") from None
+    if len(data) > fetched.MAX_BYTES:
+        raise SourceError(fetched.too_large(str(url), len(data)))
+    if not unpacking.eof:
+        raise SourceError(f"{url} is sent in gzip, which ends too early.")
+    return data
 
 
 def _fingerprint(response: http.client.HTTPResponse, url: URL) -> str:
