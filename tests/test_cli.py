@@ -391,6 +391,18 @@ def test_where_no_picture_can_be_read_embed_fails(shop_copy, tmp_path, torch_hom
     assert "forget" not in failure("embed", database, "products", "--collection", "lost", status=24)
 
 
+def test_the_reason_that_most_rows_have_is_the_one_that_is_said(shop_copy):
+    with closing(sqlite3.connect(shop_copy / "shop.db")) as conn:
+        conn.execute("create table web (id integer primary key, url)")
+        urls = ["n/a", *(f"http://127.0.0.{n}/{n}.png" for n in range(1, 5)), "a.png"]
+        conn.executemany("insert into web (url) values (?)", [(url,) for url in urls])
+        conn.commit()
+    done = run("embed", shop_copy / "shop.db", "web", "--model", "mini", code=1)
+    assert "tells what failed, as row 2: 127.0.0.1 is at the private address 127.0.0.1: " in (
+        done.stderr
+    )
+
+
 def test_a_column_without_anything_is_said_to_be_empty(shop_copy):
     with closing(sqlite3.connect(shop_copy / "shop.db")) as conn:
         conn.execute("create table plans (id integer primary key, photo, picture)")

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+
 import click
 
 from .. import catalog
 from ..errors import ImageSearchError
 from ..wording import command_line, visible
+
+_LOOKED_AT = 100
+# What in two reasons differs though they are the same: names in quotation marks, URLs, numbers.
+_PARTICULARS = re.compile(r"""'[^']*'|"[^"]*"|https?://\S+|[\w.-]+(?= is at the)|\d""")
 
 
 def tell(database, name: str, summary) -> None:
@@ -14,7 +21,7 @@ def tell(database, name: str, summary) -> None:
     click.echo(f"{summary}.")
     if summary.failed:
         said = f"{command_line('status', database)} tells what failed"
-        click.echo(visible(f"{said}{_first_failure(database, name)}"), err=True)
+        click.echo(visible(f"{said}{_for_example(database, name)}"), err=True)
     elif not (summary.embedded or summary.reused or summary.unchanged):
         said = f"No row has anything in the column {summary.column!r}: --column names another."
         click.echo(visible(said), err=True)
@@ -26,14 +33,17 @@ def tell(database, name: str, summary) -> None:
         )
 
 
-def _first_failure(database, name: str) -> str:
-    """One reason stands for many: what is at fault is often the same for all."""
+def _for_example(database, name: str) -> str:
+    """A row that failed for the reason that most have: what is at fault is often one thing, and
+    the first row may be a cell with "n/a"."""
     with catalog.opened(database) as conn:
         record = catalog.find(conn, name)
-        if record is not None:
-            for key, reason in catalog.SeenRows(conn, record).failures(1):
-                return f", as row {','.join(map(str, key))}: {reason}"
-    return "."
+        failures = [] if record is None else catalog.SeenRows(conn, record).failures(_LOOKED_AT)
+    kinds = [_PARTICULARS.sub("", reason) for _, reason in failures]
+    if not kinds:
+        return "."
+    key, reason = failures[kinds.index(Counter(kinds).most_common(1)[0][0])]
+    return f", as row {','.join(map(str, key))}: {reason}"
 
 
 def _how_to_forget(database, name: str) -> str:
