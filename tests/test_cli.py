@@ -464,7 +464,7 @@ def test_status_as_json_has_every_failure(shop_copy, torch_home):
     run("embed", shop_copy / "shop.db", "products")
     (one,) = json.loads(run("status", shop_copy / "shop.db", "--json").stdout)
     assert len(one["failures"]) == one["failed"] == 19
-    assert "and 9 more" in run("status", shop_copy / "shop.db").stdout
+    assert "and 9 more: --json has all" in run("status", shop_copy / "shop.db").stdout
 
 
 def test_status_says_which_failed_rows_are_found_all_the_same(shop_copy):

@@ -63,7 +63,7 @@ def _show(one) -> None:
         _say(f"  failed    {','.join(map(str, key))}: {reason}")
     more = counts.get("failed", 0) - len(one.failures)
     if more > 0:
-        _say(f"            and {more:,} more")
+        _say(f"            and {more:,} more: --json has all")
 
 
 def _as_dict(one) -> dict:

@@ -87,7 +87,9 @@ def _refuse_packed(path: Path) -> None:
 
 def does_not_fit(path: Path, id: str, error: RuntimeError) -> ModelError:
     """A sentence with as much of what torch says as it can hold: of a network, that is a lot."""
-    reason = shorten(str(error), 300, placeholder=" and more").rstrip(" .")
+    said = str(error).partition("\n")[2] or str(error)  # its first line names a class of its own
+    reason = shorten(said, 300, placeholder=" and more").rstrip(" .")
+    reason = reason[:1].lower() + reason[1:]
     return ModelError(f"{path} does not fit {id}: {reason}.")
 
 
