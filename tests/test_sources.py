@@ -38,6 +38,7 @@ from datasette_image_search.sources import (
     patience,
     urls,
 )
+from datasette_image_search.sources.addresses import is_public
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="made for POSIX file systems")
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux takes any bytes")
@@ -1077,14 +1078,14 @@ def test_a_redirect_leads_to_the_web_only(web, server, location):
     ],
 )  # fmt: skip
 def test_an_address_is_private(address):
-    assert not urls._is_public(address)
+    assert not is_public(address)
 
 
 @pytest.mark.parametrize(
     "address", ["8.8.8.8", "93.184.216.34", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
 )
 def test_an_address_is_public(address):
-    assert urls._is_public(address)
+    assert is_public(address)
 
 
 @pytest.mark.parametrize(
@@ -1159,7 +1160,7 @@ def half_public(tmp_path, monkeypatch):
         return look_up("127.0.0.1" if host == "public.example" else host, port, **options)
 
     monkeypatch.setattr(urls.socket, "getaddrinfo", getaddrinfo)
-    monkeypatch.setattr(urls, "_is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr(urls, "is_public", lambda address: address == "127.0.0.1")
     sources = Sources(tmp_path)
     sources.looked_up = asked
     return sources

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import socket
 import ssl
 import threading
@@ -19,6 +18,7 @@ from weakref import WeakSet
 
 from ..errors import SourceError
 from . import fetched
+from .addresses import is_public
 from .deadline import SecureSocket, Socket
 from .fetched import Fetched
 from .patience import Patience
@@ -33,21 +33,6 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _GZIP = b"\x1f\x8b"
 _TOO_OFTEN = 429
 _UNAVAILABLE = 503  # with a Retry-After it is as good as the former
-# IPv4-mapped and -compatible addresses, and those of translating networks (NAT64).
-_CLOTHED = tuple(map(ipaddress.ip_network, ("::ffff:0:0/96", "::/96", "64:ff9b::/96")))
-
-# Of no public use, which Python's own list learnt late or not at all: translation within a
-# network (RFC 8215, RFC 2765), documentation (RFC 9637), segment routing (RFC 9602), a dummy
-# (RFC 9780), what only the machine's own cloud answers at (Oracle's, Azure's), 6to4 relays.
-_PRIVATE = tuple(
-    map(
-        ipaddress.ip_network,
-        (
-            *("64:ff9b:1::/48", "::ffff:0:0:0/96", "3fff::/20", "5f00::/16", "100:0:0:1::/64"),
-            *("192.0.0.0/24", "168.63.129.16/32", "192.88.99.0/24"),
-        ),
-    )
-)
 
 
 class Web:
@@ -138,7 +123,7 @@ class Web:
         failure: OSError | None = None
         found = self._addresses(url, deadline)
         for number, (family, kind, protocol, _, address) in enumerate(found, 1):
-            if not (self.allow_private or _is_public(address[0])):
+            if not (self.allow_private or is_public(address[0])):
                 raise SourceError(
                     f"{url.host} is at the private address {address[0]}: "
                     "allow such URLs with --allow-private-urls."
@@ -217,21 +202,6 @@ class _Refusal(NamedTuple):
 
     status: str
     after: str | None
-
-
-def _is_public(address: str) -> bool:
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if ip.version == 6:
-        # An IPv4 address in IPv6 clothes leads where the IPv4 address does.
-        if any(ip in network for network in _CLOTHED):
-            ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        elif ip.sixtofour:
-            ip = ip.sixtofour
-        elif ip.is_site_local:
-            return False
-    if any(ip in network for network in _PRIVATE):
-        return False
-    return ip.is_global and not ip.is_multicast
 
 
 def _read(response: http.client.HTTPResponse, url: URL) -> bytes:
