@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
+from ast import literal_eval
 from contextlib import suppress
 
 import numpy as np
@@ -13,6 +15,8 @@ from . import schema, shown
 from .collections import CollectionRecord, damaged
 from .shown import Shown
 from .tables import database_name, quote
+
+_BLOB = re.compile(r"""b(['"])(?:[ -\[\]-~]|\\(?:[\\'"tnr]|x[0-9a-f]{2}))*\1""")
 
 
 class Rows:
@@ -37,14 +41,15 @@ class Rows:
         self._thumbnail = shown.thumbnail(collection)
 
     def find(self, key: tuple) -> tuple | None:
-        """The key as it is stored (``"7"`` finds 7), or None where there is no such row."""
+        """The key as it is stored (``"7"`` finds 7, ``"b'7'"`` a BLOB), or None where there is no
+        such row."""
         test = " and ".join(f"{own} = ?" for own in self._own_keys)
         query = f"select {', '.join(self._own_keys)} from {self._table} where {test} limit 1"
         row = self.conn.execute(query, key).fetchone()
         if row is None:
             # A column without a type compares text with text, and an address is text.
-            numbers = tuple(map(_as_number, key))
-            row = None if numbers == key else self.conn.execute(query, numbers).fetchone()
+            kept = tuple(map(_as_kept, key))
+            row = None if kept == key else self.conn.execute(query, kept).fetchone()
         return row and tuple(row)
 
     def picture_of(self, key: tuple) -> tuple[int | None, str | None]:
@@ -224,14 +229,23 @@ class Rows:
         )
 
 
-def _as_number(value):
-    """The number that a text stands for, if SQLite knows it, or ``value`` itself."""
-    if isinstance(value, str):
-        for kind in (int, float):
-            with suppress(ValueError):
-                number = kind(value)
-                if str(number) == value and abs(number) < 2**63:
-                    return number
+def _as_kept(value):
+    """What Datasette has written as this text in a row's path, if it is no text; else ``value``.
+
+    That is Python's ``str()`` of a number or a BLOB.
+    """
+    if not isinstance(value, str):
+        return value
+    if _BLOB.fullmatch(value):
+        with suppress(ValueError, SyntaxError):
+            blob = literal_eval(value)
+            return blob if str(blob) == value else value
+    for kind in (int, float):
+        with suppress(ValueError):
+            number = kind(value)
+            is_sqlites = kind is float or -(2**63) <= number < 2**63
+            if str(number) == value and is_sqlites:
+                return number
     return value
 
 
