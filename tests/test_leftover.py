@@ -11,7 +11,14 @@ import sqlite_utils
 from conftest import draw
 
 from datasette_image_search import catalog
-from datasette_image_search.collection import Collection, EmbedOptions, Progress, embed, verify
+from datasette_image_search.collection import (
+    Collection,
+    EmbedOptions,
+    Progress,
+    embed,
+    embedding,
+    verify,
+)
 from datasette_image_search.errors import Busy
 from datasette_image_search.vector_index import leftover
 
@@ -122,6 +129,23 @@ def test_one_that_is_interrupted_leaves_it(tmp_path, monkeypatch):
         made(tmp_path, FOUR[:1])
     assert sidecars(tmp_path) == ["shop.products.faiss", "shop.products.faiss-leftover"]
     assert is_sound(tmp_path / "shop.db")
+
+
+def test_one_that_is_interrupted_before_its_first_row_leaves_no_two(tmp_path, monkeypatch):
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    made(tmp_path, FOUR)
+    before = (tmp_path / "shop.products.faiss").read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(embedding._Embedding, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            made(tmp_path, FOUR[:1], (100, 100))
+    database, told = tmp_path / "shop.db", Told()
+    embed(database, "products", MINI, progress=told)
+    assert "shop.products.faiss-leftover stays" in told.lines[-1]
+    assert sidecars(tmp_path) == ["shop.products.faiss", "shop.products.faiss-leftover"]
+    assert (tmp_path / "shop.products.faiss-leftover").read_bytes() == before
 
 
 def test_where_a_file_has_one_name_only(tmp_path, monkeypatch):

@@ -8,6 +8,9 @@ end, as always; but where they are most, this was another's, whose database may 
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
+
 from .aside import second_name
 from .files import copy, journal_path
 from .sidecar import SidecarWriter
@@ -24,10 +27,12 @@ class Leftover:
     def __init__(self, index: SidecarWriter):
         self._index = index
         self._ids = index.ids()
-        self.path = second_name(index.path, ENDING)
-        journal = journal_path(index.path)
-        if journal.exists():  # appended to, so that a second name would not do
-            copy(journal, journal_path(self.path))
+        self.path = _known(index.path)
+        if self.path is None:
+            self.path = second_name(index.path, ENDING)
+            journal = journal_path(index.path)
+            if journal.exists():  # appended to, so that a second name would not do
+                copy(journal, journal_path(self.path))
 
     def settle(self) -> bool:
         """Remove it where ``index`` has kept most of its vectors; is it still there?"""
@@ -36,6 +41,16 @@ class Leftover:
         self.path.unlink(missing_ok=True)
         journal_path(self.path).unlink(missing_ok=True)
         return False
+
+
+def _known(path: Path) -> Path | None:
+    """The second name that it has from an embed which ended before its first row."""
+    for other in path.parent.iterdir():
+        if other.name.startswith(path.name) and other.name.endswith(ENDING):
+            with suppress(FileNotFoundError):
+                if other.samefile(path):
+                    return other
+    return None
 
 
 def kept(index: SidecarWriter) -> Leftover | None:
