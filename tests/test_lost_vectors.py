@@ -16,7 +16,14 @@ from datasette.cli import cli
 
 from datasette_image_search import catalog, collection, sql_functions
 from datasette_image_search.collection import Collection, embed, repair, verify
-from datasette_image_search.vector_index import Identity, Sidecar, SidecarWriter, base_file, mending
+from datasette_image_search.vector_index import (
+    Identity,
+    Sidecar,
+    SidecarWriter,
+    aside,
+    base_file,
+    mending,
+)
 
 
 def run(*arguments, code=0):
@@ -109,7 +116,7 @@ def test_a_repair_that_is_killed_leaves_what_it_was_to_keep(tmp_path, monkeypatc
         def no_links(*names):
             raise OSError("there are none here")
 
-        monkeypatch.setattr(mending.os, "link", no_links)
+        monkeypatch.setattr(aside.os, "link", no_links)
     with monkeypatch.context() as patched:
 
         class Killed(BaseException):

@@ -20,12 +20,12 @@ def beside_leftover(
         return
     name, aside = index.path.name, leftover.path.name
     progress.tell(
-        f"{name} was here before this collection, and is {aside} too until this has ended: "
-        "vectors of the same pictures are taken from it."
+        f"into {name}, which was here before this collection and is {aside} too until this has "
+        "ended: vectors of the same pictures are taken from it."
     )
     yield
     if leftover.settle():
         progress.tell(
-            f"Most of its vectors are of other pictures, so that {aside} stays: give it its name "
-            "back if its database is put back, else delete it."
+            f"into {name}: most vectors that it had are of other pictures, so that {aside} stays; "
+            "give it its name back if its database is put back, else delete it."
         )
