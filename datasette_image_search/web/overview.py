@@ -1,4 +1,4 @@
-"""The page that lists the collections, for each visitor those of the tables that he may see."""
+"""The page that lists the collections: to each visitor those of the tables they may see."""
 
 from __future__ import annotations
 

@@ -101,10 +101,15 @@ def sentence(error: Exception | str) -> str:
 
 
 async def as_html(
-    place: Place, question: Question, found: Found | None, error: Exception | None = None
-) -> str:
-    """The page. An ``error`` is said above what was ``found`` before, or what can be done."""
-    in_vain = isinstance(error, SidecarError)  # whatever is asked next
+    place: Place, question: Question, found: Found | None, error: Exception | None = None,
+    *, in_vain: Question | None = None,
+) -> str:  # fmt: skip
+    """The page. An ``error`` is said above what was ``found`` before, or what can be done.
+
+    What was asked ``in_vain`` may be known to another collection.
+    """
+    is_closed = isinstance(error, SidecarError)  # whatever is asked next
+    again = question if found else Question()  # should a picture be refused
     context = {
         "database": place.database,
         "database_color": versions.database_color(place.db),
@@ -116,12 +121,12 @@ async def as_html(
         "is_missing": isinstance(error, NotFound),
         "asked": None,
         "cards": [],
-        "collections": _collections(place, question),
+        "collections": _collections(place, in_vain or question),
         "filters": _filters(place, question, found and found.conditions),
-        "upload": None if in_vain else await _upload_form(place, question if found else Question()),
+        "upload": None if is_closed else await _upload_form(place, again),
         "start_url": None,
     }
-    if error and place.records and not (found or in_vain):
+    if error and place.records and not (found or is_closed):
         context["start_url"] = place.link(pairs=[])
     if found:
         context.update(await _with_matches(place, question, found))

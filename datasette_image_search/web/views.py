@@ -113,7 +113,7 @@ async def _with_error(place: Place, question: Question, error: ImageSearchError)
         before = question if was_sent else Question(size=question.size)
         try:
             found = await page.find(place, before)
-            return await page.as_html(place, before, found, error)
+            return await page.as_html(place, before, found, error, in_vain=question)
         except ImageSearchError:
             pass  # the first error is what matters now, and is said
     return await page.as_html(place, question, None, error)
