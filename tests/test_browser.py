@@ -225,18 +225,23 @@ def test_by_keyboard(page, picture):
     assert "_similar=" in page.url
 
 
+# Of the outline, with the palest that is behind it: Datasette 1.0's bars are gradients.
 CONTRAST = """() => {
+    const colours = (text) => text.match(/rgba?\\([^)]*\\)/g).filter((c) => !c.endsWith(", 0)"));
     const light = (colour) => {
-        const parts = colour.match(/[\\d.]+/g).slice(0, 3).map(Number);
-        const [r, g, b] = parts.map((c) => c / 255)
+        const [r, g, b] = colour.match(/[\\d.]+/g).map((c) => c / 255)
             .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
         return 0.2126 * r + 0.7152 * g + 0.0722 * b;
     };
-    let behind = document.activeElement.parentElement;
-    const ground = () => getComputedStyle(behind).backgroundColor;
-    while (behind.parentElement && /, 0\\)$/.test(ground())) behind = behind.parentElement;
-    const two = [getComputedStyle(document.activeElement).outlineColor, ground()].map(light);
-    return (Math.max(...two) + 0.05) / (Math.min(...two) + 0.05);
+    let place = document.activeElement.parentElement;
+    const behind = () => {
+        const style = getComputedStyle(place);
+        return colours(`${style.backgroundColor} ${style.backgroundImage}`);
+    };
+    while (place.parentElement && !behind().length) place = place.parentElement;
+    const own = light(getComputedStyle(document.activeElement).outlineColor);
+    return Math.min(...behind().map(light).map(
+        (ground) => (Math.max(own, ground) + 0.05) / (Math.min(own, ground) + 0.05)));
 }"""
 
 
