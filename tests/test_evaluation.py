@@ -46,3 +46,17 @@ def test_pictures_without_a_vector_are_neither_asked_with_nor_counted(halves):
     found = evaluate(halves, "half", k=22)
     assert (found.queries, found.gallery) == (22, 22)
     assert found.recall_at_k == 1.0
+
+
+def test_of_rows_that_share_a_picture_the_first_by_key_speaks(halves):
+    rows = f"image_search_rows_{halves.record.id}"
+    picture = f"(select image_search_picture from {rows} where image_search_key0 = ?)"
+    with closing(sqlite3.connect(catalog.database_path(halves.conn))) as conn, conn:
+        conn.executemany(
+            f"update {rows} set image_search_picture = {picture} where image_search_key0 = ?",
+            [(1, 2), (5, 24), (6, 7)],
+        )
+    labels = halves.rows.labelled("half")
+    assert len(labels) == 21
+    for first in (1, 5, 6):
+        assert labels[halves.rows.picture_of((first,))[0]] == first % 2

@@ -298,7 +298,17 @@ def test_only_the_main_database_is_seen(shop, shop_copy, tmp_path):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
-    "sidecar", ["/etc/passwd", "../shop.products.faiss", "inner/x.faiss", "", ".", "..", "shop.db"]
+    "sidecar",
+    [
+        "/etc/passwd",
+        "../shop.products.faiss",
+        "inner/x.faiss",
+        "",
+        ".",
+        "..",
+        "shop.db",
+        "\0.faiss",
+    ],
 )
 def test_a_catalog_leads_to_no_file_elsewhere(shop_copy, sidecar, caplog):
     conn = sqlite3.connect(shop_copy / "shop.db")

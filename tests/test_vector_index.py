@@ -125,6 +125,28 @@ def test_what_float32_cannot_tell_apart_is_in_order(path, metric):
     assert found.ids.tolist() == ids[np.argsort(far)][:9].tolist()
 
 
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_what_float32_cannot_tell_apart_is_in_order_in_the_journal_too(path, metric):
+    """More are looked at than are asked for, though there are many more."""
+    ids = vectors(225)[0]
+    random_numbers = np.random.default_rng(0)
+    query, direction = random_numbers.normal(size=(2, 2048)).astype(np.float32)
+    steps = random_numbers.permutation(25) + 1
+    data = (query + 5e-6 * steps[:, None] * direction).astype(np.float32)
+    others = random_numbers.normal(size=(200, 2048)).astype(np.float32)
+    with SidecarWriter(path, identity(metric=metric, dimensions=2048), index="exact") as index:
+        index.add(ids, np.concatenate([others, data]))
+        stored = index.vectors(ids[200:]).astype(np.float64)
+        (found,) = index.search(query[None], 9)
+    asked = query.astype(np.float64)
+    if metric == "cosine":
+        asked = (query / np.linalg.norm(query)).astype(np.float64)
+        far = -(stored @ asked) / np.linalg.norm(stored, axis=1)
+    else:
+        far = np.linalg.norm(stored - asked, axis=1)
+    assert found.ids.tolist() == ids[200:][np.argsort(far)][:9].tolist()
+
+
 def test_removed_vectors_are_gone_before_and_after_a_whole_write(path):
     ids, data = vectors(50)
     with SidecarWriter(path, identity()) as index:
@@ -504,6 +526,23 @@ def test_a_damaged_block_costs_the_vectors_in_it_and_no_others(path, kind, metri
     assert mended.kind == kind
     assert mended.contains(ids).tolist() == (~lost).tolist()
     assert np.array_equal(mended.vectors(ids[~lost]), stored[~lost])
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_of_what_another_model_made_nothing_is_kept(path, saved):
+    """All of it is whole, and none of it is what this collection's vectors are."""
+    ids, data = vectors(20)
+    with SidecarWriter(path, identity(model="other")) as index:
+        index.add(ids, data)
+        if saved:
+            index.save()
+    hit = path if saved else journal_path(path)
+    before = hit.read_bytes()
+    (said,) = mend(path, identity())
+    assert said.endswith(f"it is now {hit.name}-damaged.")
+    assert hit.with_name(f"{hit.name}-damaged").read_bytes() == before
+    with pytest.raises(SidecarMissing):
+        Sidecar(path, identity())
 
 
 def test_a_disk_that_is_full_while_mending_takes_nothing_away(path, monkeypatch):
