@@ -114,10 +114,10 @@ class Snapshot:
                 places[(places >= 0) & self.gone[places]] = -1
         if len(self.rows):
             for slot in np.flatnonzero(places < 0):
-                id = int(ids[slot])
-                row = self.row_of.get(id, -1)
-                # The dict may have gone on since; rows of this snapshot have not.
-                if 0 <= row < len(self.tail_ids) and self.tail_ids[row] == id:
+                row = self.row_of.get(int(ids[slot]), -1)
+                # The dict may have gone on since; rows of this snapshot have not, and a row
+                # is never another id's.
+                if 0 <= row < len(self.tail_ids):
                     places[slot] = self._size + row
         return places
 
