@@ -485,7 +485,7 @@ def test_forget_removes_one_collection_and_nothing_else(shop_copy, torch_home):
     database = shop_copy / "shop.db"
     run("embed", database, "products", "--model", "mini", "--collection", "small")
     thumbnails = "select count(thumbnail) from image_search_pictures"
-    assert "is no collection 'all'; there is products, small." in failure("forget", database, "all")
+    assert "is no collection 'all', but products, small." in failure("forget", database, "all")
     assert run("forget", database, "PRODUCTS").output == "products is forgotten.\n"
     assert not (shop_copy / "shop.products.faiss").exists()
     assert sqlite3.connect(database).execute(thumbnails).fetchone() == (24,)  # of the other

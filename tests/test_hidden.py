@@ -177,7 +177,7 @@ async def test_a_hidden_tables_collection_is_no_other_tables(folder):
             page = f"/shop/{path}/-/image-search"
             asked = {"_similar": "1", "_collection": name}
             found = await ds.client.get(f"{page}.json", params=asked)
-            said = f"{table!r} has no collection {name!r}; there is {table}."
+            said = f"{table!r} has no collection {name!r}, but {table}."
             assert (found.status_code, found.json()["error"]) == (404, said)
             for rest in ("", "/thumbnail/1"):
                 found = await ds.client.get(page + rest, params=asked)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -14,17 +13,12 @@ import numpy as np
 
 from .. import catalog, models, pictures
 from ..catalog import Candidate, Outcome, Picture, RowsWriter
-from ..errors import SourceError
-from ..sources import Sources, fetched, is_path
+from ..sources import Sources, is_path
 from ..vector_index import SidecarWriter, mend
-from .choosing import (
-    Chosen,
-    EmbedOptions,
-    collection_for,
-    settle,
-)
+from .choosing import Chosen, EmbedOptions, collection_for, settle
 from .folders import files_folder, folder_missing, refuse_another_tables_files
 from .leftovers import beside_leftover
+from .looking import Looking
 from .others import is_there
 from .progress import Progress
 from .reading import Read, Reader
@@ -114,10 +108,11 @@ class _Embedding:
         self.options = options
         self.progress = progress
         self.rows = RowsWriter(conn, record)
+        self._looking = Looking(conn, record)
         self.sources = Sources(
             record.root_path(conn),
             allow_private=options.allow_private_urls,
-            values=self._values,
+            values=self._looking.values,
             told=progress.tell,
         )
         self.summary = Summary()
@@ -129,9 +124,6 @@ class _Embedding:
         self._loaded = chosen.network
         self._workers: ThreadPoolExecutor | None = None
         self._closing = ExitStack()
-        # The reading threads ask through a connection of their own, one at a time.
-        self._looking = catalog.connect(catalog.database_path(conn))
-        self._looking_lock = threading.Lock()
 
     def run(self) -> Summary:
         self._forget_gone()
@@ -142,10 +134,9 @@ class _Embedding:
             self.sources,
             geometry,
             thumbnails=self.record.thumbnails,
-            blob=self._blob,
+            blob=self._looking.blob,
             is_known=self._is_known,
         )
-        # Closed last: a connection that is closed while a thread asks through it crashes.
         with closing(self._looking), self._closing, reader:
             for page in self.rows.candidates():
                 changed = self._changed(page)
@@ -165,27 +156,11 @@ class _Embedding:
         """Are both the vector of a picture there and what the catalog keeps of it?"""
         if not self.index.contains([id])[0]:
             return False
-        with self._looking_lock:
-            shown = RowsWriter(self._looking, self.record).shows(id, digest)
-        return self._is_complete(shown)
+        return self._is_complete(self._looking.shows(id, digest))
 
     def _is_complete(self, shown: int | None) -> bool:
         """Has the catalog all that is wanted of a picture? ``shown`` as in Candidate."""
         return shown is not None and bool(shown or not self.record.thumbnails)
-
-    def _blob(self, candidate: Candidate) -> bytes:
-        """Asked by the thread that decodes it: there are never more in memory than threads."""
-        with self._looking_lock:
-            rows = RowsWriter(self._looking, self.record)
-            size = rows.blob_size(candidate.key)
-            if size > fetched.MAX_BYTES:
-                raise SourceError(fetched.too_large("the BLOB", size))
-            return rows.blob(candidate.key)
-
-    def _values(self) -> list:
-        """What all rows have in the column; asked by threads too."""
-        with self._looking_lock:
-            return list(RowsWriter(self._looking, self.record).values())
 
     def _changed(self, page: list[Candidate]) -> list[Candidate]:
         """The rows of a page that want reading; the others are counted and left."""

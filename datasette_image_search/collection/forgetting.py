@@ -23,7 +23,7 @@ def forget(database: Path, name: str) -> str:
         record = next((record for record in every if record.is_called(name)), None)
         if record is None:
             names = ", ".join(record.name for record in every) or "none"
-            raise NotFound(f"there is no collection {name!r}; there is {names}.")
+            raise NotFound(f"there is no collection {name!r}, but {names}.")
         with _sidecar_of(conn, database, record), catalog.transaction(conn):
             if not is_there(conn, record):
                 raise changed_meanwhile(record.name)

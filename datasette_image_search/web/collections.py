@@ -149,4 +149,4 @@ def choose(records: list, name: str | None, db, table: str):
         if record.is_called(name):
             return record
     names = ", ".join(record.name for record in records)
-    raise NotFound(f"{table!r} has no collection {name!r}; there is {names}.")
+    raise NotFound(f"{table!r} has no collection {name!r}, but {names}.")
