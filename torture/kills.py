@@ -45,6 +45,7 @@ def kills(folder: Path, size: float) -> list[Figure]:
         undone = server.log.count("left half written")
     return [
         Figure("kills, of the process alone or of its whole group", f"{run.kills}", True),
+        Figure("of these with some of the vectors there", f"{run.midway}", run.midway > 0),
         Figure("of these in mid-commit, undone by the server", f"{undone}"),
         Figure("runs that came to their end between", f"{finished}", finished > 0),
         none_of("rows, vectors and matches other than undisturbed", run.wrong_ends),
@@ -61,7 +62,7 @@ def kills(folder: Path, size: float) -> list[Figure]:
 class _Run:
     def __init__(self, database: Path, truth: Truth, chance: random.Random):
         self.database, self.truth, self.chance = database, truth, chance
-        self.kills = self.most_lost = self.asked = self.processes = 0
+        self.kills = self.midway = self.most_lost = self.asked = self.processes = 0
         self.wrong: list[str] = []
         self.wrong_ends: list[str] = []
         self.left: list[int] = []
@@ -85,7 +86,11 @@ class _Run:
         if self.chance.random() < 0.9:
             run.wait_for_start()  # else it is killed while it makes ready
         moment = self.chance.uniform(0, LAST_MOMENT)
-        if self.chance.random() < 0.3:
+        by_rows = self.chance.random() < 0.5
+        if by_rows:  # so that some work is done by then, however slow the machine is
+            run.wait_for(self.chance.randrange(PICTURES))
+            moment /= 10
+        if not by_rows and self.chance.random() < 0.3:
             self._await_commit(moment)
             moment = 0
         group = self.chance.random() < 0.5
@@ -124,6 +129,7 @@ class _Run:
             self.wrong.append("a row has a picture whose vector is not there")
         pictures = [picture for _, picture, _ in self.truth.rows.values()]
         done = int(collection.index.contains(pictures).sum())
+        self.midway += 0 < done < len(pictures)
         self.most_lost = max(self.most_lost, self._taken - done)
         collection.conn.close()
         self._ask(server, known)
