@@ -40,7 +40,7 @@ setup(
         "torchvision>=0.21",
         "faiss-cpu>=1.11",
         "numpy>=1.26",
-        "Pillow>=11.0",
+        "Pillow>=11.3",
         "filelock>=3.12",
         "python-multipart>=0.0.20",
     ],
