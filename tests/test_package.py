@@ -60,7 +60,7 @@ def test_what_is_said_is_still_whole(description):
     # A sentence that led to a picture ends with it.
     for paragraph in re.findall(r"([^\n]+)\n\n!\[", readme):
         assert paragraph not in description or not paragraph.endswith(":")
-    assert "docs/benchmarks.md" in description and "`models/interface.py`" in description
+    assert "docs/benchmarks.md" in description and "docs/models.md" in description
 
 
 def test_the_licences_of_what_is_in_it_go_with_it(metadata):
