@@ -17,7 +17,7 @@ from ..errors import NotFound, SidecarError, UsageError
 from ..vector_index import EmptySidecar, Identity, Neighbours, compare
 from ..wording import free_names
 from .keys import parse_key
-from .lost import count_lost, is_news, told
+from .lost import any_lost, is_news, some_told
 from .opened import looked_up, opened_sidecar
 
 log = logging.getLogger("datasette_image_search")
@@ -71,7 +71,6 @@ class Collection:
         self.record = record
         self.rows = Rows(conn, record)
         self._index = None
-        self._lost: tuple = (None, 0)  # in which snapshot of the index, and how many
 
     @classmethod
     def open(
@@ -179,9 +178,10 @@ class Collection:
         while wanted <= max(_FILTERED_MOST, _FILTERED * (k + SLACK)):
             neighbours = self.index.search(queries, wanted)[0]
             matches = self._rows_of(neighbours, k, where, parameters, without)
-            if len(matches) < k and where is None:
-                self.lost_vectors()
-            if len(matches) >= k or len(neighbours.ids) < wanted:
+            if len(matches) >= k:
+                return matches
+            if len(neighbours.ids) < wanted:  # there are no more vectors
+                self._tell_if_lost()
                 return matches
             # Many rows have gone since the last embed, or a filter leaves few. As many as
             # would do if the farther ones fit it as often, and half as many again.
@@ -189,18 +189,19 @@ class Collection:
         # Few rows fit, or are left: search among their pictures alone, one more for the row itself.
         allowed = self.rows.picture_ids(where, parameters)
         neighbours = self.index.search(queries, k + 1, allowed)[0]
+        if len(neighbours.ids) < min(k + 1, len(allowed)):
+            self._tell_of_lost()
         return self._rows_of(neighbours, k, where, parameters, without)
 
-    def lost_vectors(self) -> int:
-        """How many pictures have a row and no vector: matches that cannot be found. It is said
-        in the log, once for each number of them."""
-        snapshot = self.index.refresh()
-        if self._lost[0] is not snapshot:
-            self._lost = snapshot, count_lost(self.rows, self.index)
-            if self._lost[1] and is_news(self.index.path, self._lost[1]):
-                name = catalog.database_name(self.conn)
-                log.warning("%s", told(name, self.record, self._lost[1]))
-        return self._lost[1]
+    def _tell_if_lost(self) -> None:
+        if any_lost(self.rows, self.index):
+            self._tell_of_lost()
+
+    def _tell_of_lost(self) -> None:
+        """In the log: there are pictures that have a row and no vector, and are not found."""
+        if is_news(self.index):
+            name = catalog.database_name(self.conn)
+            log.warning("%s", some_told(name, self.record, self.index))
 
     def similar_to_rows(self, rows: list[tuple[tuple, int]], k: int) -> list[list[Match]]:
         """As :meth:`similar_to_row` of each, given as (key, picture id), found together."""
@@ -208,21 +209,23 @@ class Collection:
         places = snapshot.places(np.array([picture for _, picture in rows], np.int64))
         slots = np.flatnonzero(places >= 0).tolist()
         if len(slots) < len(rows):
-            self.lost_vectors()
+            self._tell_of_lost()
         vectors = snapshot.read(places[slots])
         wanted = k + _SLACK_TOGETHER
         found = snapshot.search(vectors, wanted)
         pictures = {id for neighbours in found for id in neighbours.ids.tolist()}
         keys = self._keys_with(sorted(pictures), k)
         matches: list[list[Match]] = [[] for _ in rows]
+        no_more = False
         for slot, vector, neighbours in zip(slots, vectors, found):
             key, _ = rows[slot]
             own = _matches(neighbours, keys, k, without=key)
             if len(own) < k and len(neighbours.ids) == wanted:  # many rows have gone
                 own = self.similar_to_vector(vector, k, without=key)
-            if len(own) < k:
-                self.lost_vectors()
+            no_more |= len(neighbours.ids) < wanted
             matches[slot] = own
+        if no_more:
+            self._tell_if_lost()
         return matches
 
     def _keys_with(self, ids: list[int], k: int, where=None, parameters=None) -> dict:
@@ -241,7 +244,7 @@ class Collection:
         picture, _ = self.rows.picture_of(key)
         vector = None if picture is None else self.index.vector(picture)
         if vector is None and picture is not None:
-            self.lost_vectors()
+            self._tell_of_lost()
         return vector
 
     def similarity(self, one: tuple, other: tuple) -> float | None:
