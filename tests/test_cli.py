@@ -380,7 +380,7 @@ def test_where_no_picture_can_be_read_embed_fails(shop_copy, tmp_path, torch_hom
     done = run("embed", database, "products", "--collection", "lost", code=1)
     assert done.stderr.splitlines()[1] == (
         f"'datasette image-search status {database}' tells what failed, as row 1: "
-        f"'pictures/red-disc.png' is not in the folder {empty}."
+        f"'pictures/red-disc.png' is not in the folder empty."
     )
     (empty / "pictures").mkdir()
     draw("disc", "red").save(empty / "pictures" / "red-disc.png")

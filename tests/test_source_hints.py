@@ -102,7 +102,7 @@ def test_a_file_that_is_called_so_is_read(sources):
 def test_other_capitals_are_said_and_not_guessed_at(sources):
     if (sources.root / "MANGO.PNG").exists():
         pytest.skip("capitals are all the same here")
-    here = f" is not in the folder {sources.root}, but "
+    here = f" is not in the folder {sources.root.name}, but "
     for value, there in (
         ("Mango.PNG", "Mango.png"),
         ("mango.png", "Mango.png"),

@@ -118,7 +118,7 @@ def test_what_is_no_text_is_not_a_source(root, value):
 
 
 def test_what_is_not_there_is_said(root):
-    assert refusal(Sources(root), "no.png") == f"'no.png' is not in the folder {root.resolve()}."
+    assert refusal(Sources(root), "no.png") == f"'no.png' is not in the folder {root.name}."
     assert "is not in the folder" in refusal(Sources(root), "no/a.png")
     assert "not a directory" in refusal(Sources(root), "a.png/b.png")
 
@@ -160,10 +160,9 @@ def test_letters_are_written_in_two_ways(root):
 def test_a_path_that_a_page_would_have_is_told_what_to_leave_out(root):
     for value in ("/a.png", "/inner/b.png"):
         assert refusal(Sources(root), value).endswith(
-            f"lies outside the folder {root.resolve()}, where {value[1:]!r} is: "
-            "leave the slash out."
+            f"lies outside the folder {root.name}, where {value[1:]!r} is: leave the slash out."
         ), value
-    assert refusal(Sources(root), "/inner").endswith(f"lies outside the folder {root.resolve()}.")
+    assert refusal(Sources(root), "/inner").endswith(f"lies outside the folder {root.name}.")
 
 
 @POSIX
@@ -186,7 +185,7 @@ def test_what_another_row_names_exactly_is_not_taken_for_a_file_that_has_gone(
     assert read.data == b"another row's" and alone.unchanged(gone, read.fingerprint)
     for spelled in (there, f"./{there}", str(root.resolve() / there)):
         sources = Sources(root, values=lambda own=spelled: [gone, own])
-        assert f"in the folder {root.resolve()}, but {shown} is, which another row names" in (
+        assert f"in the folder {root.name}, but {shown} is, which another row names" in (
             refusal(sources, gone)
         )
         assert not sources.unchanged(gone, read.fingerprint)
@@ -229,7 +228,7 @@ def test_links_are_followed_within_the_root_only(root):
     sources = Sources(root)
     for value in ("link.png", "folder/b.png", "folder/../inner/b.png"):
         assert sources.fetch(value).data == b"picture b"
-    outside = f" that leads outside the folder {sources.root}: put the file itself there."
+    outside = f" that leads outside the folder {sources.root.name}: put the file itself there."
     for value in ("out.png", "out/secret.png", "inner/up/secret.png", "twice.png", "out"):
         what = "lies in a linked folder" if "/" in value else "is a link"
         assert refusal(sources, value) == f"'{value}' {what}{outside}"

@@ -111,13 +111,7 @@ class Reader:
             return Read(row, fingerprint, id, digest, prepared)
         except (SourceError, PictureError) as error:
             is_other = self._is_other(row, id)
-            return Read(row, fingerprint, error=self._said(error), is_other=is_other)
-
-    def _said(self, error: Exception) -> str:
-        """An error as it is written down: a database may be published, and says of the folder
-        its name alone, not where it is on this machine."""
-        root = self._sources.root
-        return str(error).replace(f"the folder {root}", f"the folder {root.name or root}")
+            return Read(row, fingerprint, error=str(error), is_other=is_other)
 
     def _is_other(self, row: Candidate, id: int | None) -> bool:
         """Has the row another picture than before, though it cannot be read or decoded?"""

@@ -37,6 +37,9 @@ class Folder:
     def __init__(self, root: Path, paths: Callable[[], Iterable] = tuple):
         self.root = Path(os.path.realpath(root))
         self._root = str(self.root)
+        # By this it is called where it is said why a row failed: that is written down, in a
+        # database that may be published, and where it lay on this machine concerns nobody.
+        self._name = self.root.name or self._root
         self._inside = os.path.normcase(os.path.join(self._root, ""))  # with a / at its end
         self._remembered = lru_cache(4096)(os.path.realpath)
         self._names_in = lru_cache(8)(names_in)
@@ -163,19 +166,19 @@ class Folder:
         if self._has(os.path.normpath(path)):  # as it is written it would be inside
             what = "is a link" if os.path.islink(path) else "lies in a linked folder"
             return SourceError(
-                f"{name} {what} that leads outside the folder {self.root}: "
+                f"{name} {what} that leads outside the folder {self._name}: "
                 "put the file itself there."
             )
         inside = value.strip().lstrip("/")
         if inside != value.strip() and self._is_there(inside):  # as a page writes its addresses
             return SourceError(
-                f"{name} begins with a slash and so lies outside the folder {self.root}, where "
+                f"{name} begins with a slash and so lies outside the folder {self._name}, where "
                 f"{quoted(inside)} is: leave the slash out."
             )
-        return SourceError(likely_cause(value) or f"{name} lies outside the folder {self.root}.")
+        return SourceError(likely_cause(value) or f"{name} lies outside the folder {self._name}.")
 
     def _not_there(self, value: str) -> SourceError:
-        said = f"{quoted(value)} is not in the folder {self.root}"
+        said = f"{quoted(value)} is not in the folder {self._name}"
         for spelled in filter(self._is_there, _other_spellings(value)):
             # As ASCII, where an accent that stands for itself is seen.
             return SourceError(
