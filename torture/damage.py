@@ -235,17 +235,26 @@ def _check_matches(collection, truth: Truth, index, faults: list[str]) -> None:
 
 
 async def _served(database: Path, sound: bool) -> list[str]:
-    """The page says what is wrong; the others go on."""
+    """The page says that it cannot search, and the log why; the others go on."""
     from datasette.app import Datasette
 
     ds, faults = Datasette([str(database)]), []
+    log, said = logging.getLogger("datasette_image_search"), []
+    listener = logging.Handler()
+    listener.emit = lambda record: said.append(record.getMessage())
     for path in ("/", "/shop", f"/shop/{TABLE}", f"/shop/{TABLE}/1", "/-/image-search"):
         response = await ds.client.get(path)
         if response.status_code != 200:
             faults.append(f"{path} answers {response.status_code}")
+    log.addHandler(listener)
+    logging.disable(logging.NOTSET)
     response = await ds.client.get(f"{PAGE}?_similar=1")
-    if response.status_code != 200 and "shop.products.faiss" not in response.text:
-        faults.append(f"the page does not say what is wrong: {response.text[-300:]}")
+    logging.disable()
+    log.removeHandler(listener)
+    if response.status_code != 200 and "cannot be searched by picture now" not in response.text:
+        faults.append(f"the page does not say that it cannot search: {response.text[-300:]}")
+    if response.status_code != 200 and "shop.products.faiss" not in " ".join(said):
+        faults.append(f"the log does not say what is wrong: {said}")
     if sound and response.status_code != 200:
         faults.append(f"the page answers {response.status_code}")
     return faults
