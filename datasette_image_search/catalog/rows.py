@@ -16,7 +16,8 @@ from .collections import CollectionRecord, damaged
 from .shown import Shown
 from .tables import database_name, quote
 
-_BLOB = re.compile(r"""b(['"])(?:[ -\[\]-~]|\\(?:[\\'"tnr]|x[0-9a-f]{2}))*\1""")
+# One literal and no more: what a parser may come to its end with is any expression between two.
+_BLOB = re.compile(r"""b(['"])(?:(?!\1)[ -\[\]-~]|\\(?:[\\'"tnr]|x[0-9a-f]{2}))*\1""")
 
 
 class Rows:
