@@ -143,6 +143,12 @@ def test_a_path_may_be_spelled_as_others_do(root, value):
     assert sources.fetch(value, read.fingerprint).data is None
 
 
+def test_what_is_wrong_with_a_file_is_said_however_its_path_is_spelled(root, monkeypatch):
+    monkeypatch.setattr(fetched, "MAX_BYTES", 8)
+    for value in (" inner/b.png", r"inner\b.png"):
+        assert refusal(Sources(root), value).startswith(f"{value!r} has 9 bytes or more")
+
+
 @POSIX
 def test_a_path_that_is_there_is_not_taken_for_another(root):
     (root / " a.png").write_bytes(b"with a space")

@@ -37,6 +37,6 @@ class Looking:
             return self._rows.blob(candidate.key)
 
     def values(self) -> list:
-        """What all rows have in the column."""
+        """What all rows have in the column. At once: while somebody reads, nobody can commit."""
         with self._lock:
             return list(self._rows.values())

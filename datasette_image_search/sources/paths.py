@@ -70,7 +70,7 @@ class Folder:
             with suppress(FileNotFoundError):
                 return self._read(self.path(value), name, known)
             for spelled in self._other_names(value):
-                with suppress(FileNotFoundError, SourceError):
+                with suppress(FileNotFoundError):
                     return self._read(self.path(spelled), name, known)
             raise self._not_there(value)
         except PermissionError:
