@@ -35,6 +35,8 @@ def sources(tmp_path) -> Sources:
         ("a.png;b c.png", f"the cell names more than one picture: {ALONE}"),
         ("a.png\nb c.png", f"the cell names more than one picture: {ALONE}"),
         ("a.png|Mango.PNG|x.jpeg", f"the cell names more than one picture: {ALONE}"),
+        ('"a.png", "b c.png"', f"the cell names more than one picture: {ALONE}"),
+        ("'a.png','b c.png'", f"the cell names more than one picture: {ALONE}"),
         ("a.png, https://example.com/b.jpg", f"the cell names more than one picture: {ALONE}"),
         ("http://u:p@[::1]:1/a.png, http://u:p@[::1]:1/b.png",
          f"the cell names more than one URL: {ALONE}"),
@@ -62,7 +64,7 @@ def sources(tmp_path) -> Sources:
         ("file:///home/me/a.png",
          "'file:///home/me/a.png' is a URL of a file: put the file's path into the column."),
         ('"a.png"', "'\"a.png\"' has quotation marks around it: leave them out."),
-        ("~/a.png", "'~/a.png' begins with ~, for a shell: "
+        ("~/a.png", "'~/a.png' begins with ~, which only a shell knows: "
          "write the path as it is below the pictures' folder (--root)."),
         ("<img src='a.png'>",
          '"<img src=\'a.png\'>" looks like HTML: '

@@ -20,6 +20,7 @@ _HTML = re.compile(r"<(img|a|picture|figure)\b", re.IGNORECASE)
 _DATA_URI = re.compile(r"data:[\w./+-]*(;[\w=-]+)*,", re.IGNORECASE)
 # How the base64 of a JPEG, PNG, GIF and WebP begins; no path is so long without a dot.
 _BASE64 = re.compile(r"(/9j/|iVBORw0KGgo|R0lGOD|UklGR)[A-Za-z0-9+/\s]{40,}")
+_QUOTED = re.compile(r"""(["'])((?!\1).)+\1""")
 _DRIVE = re.compile(r"[a-z]:[\\/]", re.IGNORECASE)
 _NO_SCHEME = re.compile(r"//[\w-]+(\.[\w-]+)+/|www\.[\w-]+\.", re.IGNORECASE)
 _BEHIND = re.compile(rf"[^?#]+{_ENDING}([?#].*)", re.IGNORECASE | re.DOTALL)
@@ -43,13 +44,14 @@ def likely_cause(value: str) -> str | None:
         )
     if text.lower().startswith("file:"):
         return f"{said} is a URL of a file: put the file's path into the column."
-    if len(text) > 2 and text[0] == text[-1] and text[0] in "\"'":
+    if _QUOTED.fullmatch(text):
         return f"{said} has quotation marks around it: leave them out."
     if _DRIVE.match(text) or text.startswith("~/"):
-        what = (
-            "begins with a drive, as on Windows" if text[1] == ":" else "begins with ~, for a shell"
+        what = "a drive, as on Windows" if text[1] == ":" else "~, which only a shell knows"
+        return (
+            f"{said} begins with {what}: "
+            "write the path as it is below the pictures' folder (--root)."
         )
-        return f"{said} {what}: write the path as it is below the pictures' folder (--root)."
     if text.startswith(("[", "{")) and text.endswith(("]", "}")):
         return "the cell looks like JSON: put one path or one URL into each row."
     first = _ENDS_AND_GOES_ON.search(text)
