@@ -486,6 +486,9 @@ def test_forget_removes_one_collection_and_nothing_else(shop_copy, torch_home):
     run("embed", database, "products", "--model", "mini", "--collection", "small")
     thumbnails = "select count(thumbnail) from image_search_pictures"
     assert "is no collection 'all', but products, small." in failure("forget", database, "all")
+    bare = shop_copy / "bare.db"
+    sqlite_utils.Database(bare)["products"].insert({"id": 1}, pk="id")
+    assert failure("forget", bare, "products") == "There is no collection in bare.db."
     assert run("forget", database, "PRODUCTS").output == "products is forgotten.\n"
     assert not (shop_copy / "shop.products.faiss").exists()
     assert sqlite3.connect(database).execute(thumbnails).fetchone() == (24,)  # of the other

@@ -22,7 +22,9 @@ def forget(database: Path, name: str) -> str:
         every = catalog.collections(conn)
         record = next((record for record in every if record.is_called(name)), None)
         if record is None:
-            names = ", ".join(record.name for record in every) or "none"
+            if not every:
+                raise NotFound(f"there is no collection in {catalog.database_name(conn)}.")
+            names = ", ".join(record.name for record in every)
             raise NotFound(f"there is no collection {name!r}, but {names}.")
         with _sidecar_of(conn, database, record), catalog.transaction(conn):
             if not is_there(conn, record):
