@@ -121,7 +121,7 @@ def test_links_that_embed_would_not_follow_are_left_out_and_named(folder):
     said, skipped = loaded(folder)
     assert said == "2 added, 0 changed, 0 removed, 0 unchanged, 2 skipped.\n"
     assert skipped == [
-        "Skipped gone.jpg: a link that leads nowhere.",
+        "Skipped gone.jpg: a link that leads nowhere, or where nothing may be read.",
         "Skipped plum.jpg: a link that leads outside the folder.",
         "Skipped linked folders, which are not entered: albums.",
     ]
@@ -176,6 +176,24 @@ def test_of_a_folder_that_may_not_be_read_the_table_keeps_what_it_has(folder, mo
     assert loaded(folder)[0].startswith("0 added, 0 changed, 0 removed, 2 unchanged")
 
 
+@LINKS
+def test_a_link_into_a_folder_that_may_not_be_entered_is_passed_over(folder, tmp_path, monkeypatch):
+    (tmp_path / "private").mkdir()
+    draw("box", "blue").save(tmp_path / "private" / "a.png")
+    (folder / "a.png").symlink_to(tmp_path / "private" / "a.png")
+    real = os.stat
+
+    def refused(path, *, follow_symlinks=True, **options):
+        if follow_symlinks and str(path) == str(folder / "a.png"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, follow_symlinks=follow_symlinks, **options)
+
+    monkeypatch.setattr(os, "stat", refused)
+    said, skipped = loaded(folder)
+    assert said == "1 added, 0 changed, 0 removed, 0 unchanged, 1 skipped.\n"
+    assert skipped == ["Skipped a.png: a link that leads nowhere, or where nothing may be read."]
+
+
 def test_a_database_that_is_none_is_said_before_the_folder_is_gone_through(folder, monkeypatch):
     monkeypatch.setattr(loading, "_walk", None)
     with pytest.raises(NotFound, match="there is no folder"):
@@ -187,7 +205,7 @@ def test_a_database_that_is_none_is_said_before_the_folder_is_gone_through(folde
 def test_a_folder_of_many_files_tells_how_many_were_found(folder, monkeypatch):
     monkeypatch.setattr(loading, "_TELLING_SECONDS", 0)
     _, said = loaded(folder)
-    assert said == [f"Loading goes through {folder}: 1 found so far."]
+    assert said == [f"Loading from {folder}: 1 found so far."]
 
 
 def test_pictures_that_were_in_another_folder_are_said_to_be(folder, tmp_path):

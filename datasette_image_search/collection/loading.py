@@ -141,7 +141,7 @@ def _found_in(folder: Path, left_out: Skipped, progress: Progress) -> _Found:
     for path, facts in _walk(folder, left_out, found.closed):
         found.files[path] = facts
         if monotonic() >= due:
-            progress.tell(f"goes through {folder}: {len(found.files):,} found so far.")
+            progress.tell(f"from {folder}: {len(found.files):,} found so far.")
             due = monotonic() + _TELLING_SECONDS
     return found
 
@@ -157,9 +157,8 @@ def _walk(folder: Path, left_out: Skipped, closed: list[str]) -> Iterator[tuple[
         left_out.add(closed[-1], "a folder that may not be read; what the table has of it stays.")
 
     for place, folders, names in os.walk(folder, onerror=fail):
-        if not os.access(
-            place, os.X_OK, effective_ids=_EFFECTIVE
-        ):  # its names may be read, and nothing more
+        # Of some the names may be read, and nothing more.
+        if not os.access(place, os.X_OK, effective_ids=_EFFECTIVE):
             fail(PermissionError(errno.EACCES, os.strerror(errno.EACCES), place))
             folders.clear()
             continue
@@ -174,7 +173,7 @@ def _walk(folder: Path, left_out: Skipped, closed: list[str]) -> Iterator[tuple[
                 continue
             inside = path.relative_to(folder).as_posix()
             is_link = path.is_symlink()
-            if path.is_file():
+            if os.path.isfile(path):  # and not Path.is_file, which may fail where a link leads
                 if ending in BY_ENDING:
                     left_out.add(inside, cannot_be_read(BY_ENDING[ending]))
                 elif is_link and not _is_inside(folder, path):
@@ -185,7 +184,7 @@ def _walk(folder: Path, left_out: Skipped, closed: list[str]) -> Iterator[tuple[
                 # It was there a moment ago: perhaps a disk is going, and all that is on it.
                 raise NotFound(f"{path} vanished while its folder was read: run this again.")
             elif is_link:
-                left_out.add(inside, "a link that leads nowhere.")
+                left_out.add(inside, "a link that leads nowhere, or where nothing may be read.")
 
 
 def _is_passed_over(folder: str) -> bool:
