@@ -21,6 +21,7 @@ from datasette_image_search.collection import (
 )
 from datasette_image_search.errors import Busy
 from datasette_image_search.vector_index import leftover
+from datasette_image_search.vector_index.files import journal_path
 
 MINI = EmbedOptions(model="mini")
 
@@ -73,7 +74,7 @@ def test_a_database_that_comes_back_finds_its_vectors(tmp_path):
     aside = "shop.products.faiss-leftover"
     assert sidecars(tmp_path) == ["shop.products.faiss", aside]
     assert (tmp_path / aside).read_bytes() == before
-    assert f"is {aside} too until this has ended" in lines[-2] and f"{aside} stays" in lines[-1]
+    assert f"it is kept as {aside} too" in lines[-2] and f"{aside} stays" in lines[-1]
     # Put back, both of them.
     os.replace(tmp_path.parent / "elsewhere", tmp_path / "shop.db")
     os.replace(tmp_path / aside, tmp_path / "shop.products.faiss")
@@ -131,6 +132,25 @@ def test_one_that_is_interrupted_leaves_it(tmp_path, monkeypatch):
     assert is_sound(tmp_path / "shop.db")
 
 
+@pytest.mark.parametrize("size, stays", [((240, 200), False), ((100, 100), True)])
+def test_one_that_is_interrupted_is_told_from_what_it_was_by_the_next(
+    tmp_path, monkeypatch, size, stays
+):
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    made(tmp_path, FOUR)
+    with monkeypatch.context() as patched:
+        patched.setattr(embedding._Embedding, "_forget_unused", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            made(tmp_path, FOUR, size)
+    aside = "shop.products.faiss-leftover"
+    assert aside in sidecars(tmp_path)
+    embed(tmp_path / "shop.db", "products", MINI)
+    assert sidecars(tmp_path) == ["shop.products.faiss", *([aside] if stays else [])]
+    assert is_sound(tmp_path / "shop.db") and count(tmp_path / "shop.db") == 4
+
+
 def test_one_that_is_interrupted_before_its_first_row_leaves_no_two(tmp_path, monkeypatch):
     def interrupted(self):
         raise KeyboardInterrupt
@@ -146,6 +166,28 @@ def test_one_that_is_interrupted_before_its_first_row_leaves_no_two(tmp_path, mo
     assert "shop.products.faiss-leftover stays" in told.lines[-1]
     assert sidecars(tmp_path) == ["shop.products.faiss", "shop.products.faiss-leftover"]
     assert (tmp_path / "shop.products.faiss-leftover").read_bytes() == before
+
+
+def test_one_that_is_interrupted_between_the_two_files_leaves_both(tmp_path, monkeypatch):
+    def interrupted(*paths):
+        raise KeyboardInterrupt
+
+    made(tmp_path, FOUR)
+    with closing(catalog.connect(tmp_path / "shop.db")) as conn:
+        index = Collection.open(conn, "products").index
+    with leftover.SidecarWriter(index.path, index.identity) as writer:
+        writer.add([4711], [index.vector(int(index.ids()[0]))])
+    said = journal_path(index.path).read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(leftover, "copy", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            made(tmp_path, FOUR[:1], (100, 100))
+    embed(tmp_path / "shop.db", "products", MINI)
+    assert sidecars(tmp_path)[1:] == [
+        "shop.products.faiss-leftover",
+        "shop.products.faiss-leftover-journal",
+    ]
+    assert (tmp_path / "shop.products.faiss-leftover-journal").read_bytes() == said
 
 
 def test_where_a_file_has_one_name_only(tmp_path, monkeypatch):

@@ -14,18 +14,18 @@ def beside_leftover(
     index: SidecarWriter, has_just_begun: bool, progress: Progress
 ) -> Iterator[None]:
     """Go on with the vectors that lie there, and lose none that another database may want."""
-    leftover = kept_leftover(index) if has_just_begun else None
+    leftover = kept_leftover(index, has_just_begun)
     if leftover is None:
         yield
         return
     name, aside = index.path.name, leftover.path.name
     progress.tell(
-        f"into {name}, which was here before this collection and is {aside} too until this has "
-        "ended: vectors of the same pictures are taken from it."
+        f"into {name}, which was here before this collection: its vectors of the same pictures are "
+        f"used. Until the end it is kept as {aside} too."
     )
     yield
     if leftover.settle():
         progress.tell(
-            f"into {name}: most vectors that it had are of other pictures, so that {aside} stays; "
-            "give it its name back if its database is put back, else delete it."
+            f"into {name}: most of the vectors that were in it are of other pictures, so {aside} "
+            "stays. Give it its name back if its database comes back; else delete it."
         )

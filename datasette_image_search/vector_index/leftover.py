@@ -11,6 +11,8 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+
 from .aside import second_name
 from .files import copy, journal_path
 from .sidecar import SidecarWriter
@@ -21,18 +23,18 @@ ENDING = "-leftover"
 class Leftover:
     """The file and its journal under a second name, until it is known what was of use.
 
-    The vectors that it has are in ``index`` now, whose lock is held.
+    The vectors that it has are in ``index`` now, whose lock is held; ``known`` is the second name
+    that an embed has given it which was interrupted, maybe between the two (``has_just_begun``).
     """
 
-    def __init__(self, index: SidecarWriter):
+    def __init__(self, index: SidecarWriter, known: Path | None, has_just_begun: bool):
         self._index = index
-        self._ids = index.ids()
-        self.path = _known(index.path)
-        if self.path is None:
-            self.path = second_name(index.path, ENDING)
-            journal = journal_path(index.path)
-            if journal.exists():  # appended to, so that a second name would not do
-                copy(journal, journal_path(self.path))
+        # Of the file alone: in the journal there may be what that embed has added.
+        self._ids = np.array(index.refresh().base.ids)
+        self.path = known or second_name(index.path, ENDING)
+        journal, aside = journal_path(index.path), journal_path(self.path)
+        if has_just_begun and journal.exists() and not aside.exists():
+            copy(journal, aside)  # it is appended to, so that a second name would not do
 
     def settle(self) -> bool:
         """Remove it where ``index`` has kept most of its vectors; is it still there?"""
@@ -44,7 +46,6 @@ class Leftover:
 
 
 def _known(path: Path) -> Path | None:
-    """The second name that it has from an embed which ended before its first row."""
     for other in path.parent.iterdir():
         if other.name.startswith(path.name) and other.name.endswith(ENDING):
             with suppress(FileNotFoundError):
@@ -53,9 +54,13 @@ def _known(path: Path) -> Path | None:
     return None
 
 
-def kept(index: SidecarWriter) -> Leftover | None:
-    """What was there before a collection that has no rows yet; None where nothing was finished.
+def kept(index: SidecarWriter, has_just_begun: bool) -> Leftover | None:
+    """What was there before a collection that has no rows yet, or whose first embed has been
+    interrupted; None where nothing was finished.
 
     A journal alone is what its own first embed has left when it was killed.
     """
-    return Leftover(index) if index.path.exists() and len(index) else None
+    if index.refresh().base is None or not len(index):
+        return None
+    known = _known(index.path)
+    return Leftover(index, known, has_just_begun) if known or has_just_begun else None
