@@ -100,7 +100,7 @@ def foreign(conn: sqlite3.Connection) -> list[str]:
     if found or not has_table(conn, "image_search_collections"):
         return found
     ids = conn.execute("select id from main.image_search_collections").fetchall()
-    return _foreign(conn, [rows_table(number) for (number,) in ids])
+    return _foreign(conn, {rows_table(number) for (number,) in ids})
 
 
 def _foreign(conn: sqlite3.Connection, names: Collection[str]) -> list[str]:
