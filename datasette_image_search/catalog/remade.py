@@ -44,9 +44,10 @@ def make_as_ours(conn: sqlite3.Connection, trusted: bool) -> list[str]:
             raise CatalogError(
                 f"{', '.join(foreign)} in {database_name(conn)} "
                 f"{'was' if len(foreign) == 1 else 'were'} not made by datasette-image-search, but "
-                "by another program, as 'sqlite-utils transform', or by somebody who may write to "
-                f"the database. There it says: {'; '.join(said) or 'nothing'}. Where you have said "
-                "so, run this again with --trust-catalog; else drop what bears these names."
+                "by another program, such as 'sqlite-utils transform', or by somebody who may "
+                f"write to the database. There it says: {'; '.join(said) or 'nothing'}. If that "
+                "is right, run this again with --trust-catalog; else drop the tables of these "
+                "names."
             )
     return [f"{name} is our own again, with what was in it." for name in foreign]
 

@@ -276,7 +276,7 @@ def verify(database):
 @click.option(
     "--trust-catalog",
     is_flag=True,
-    help="Take tables named image_search_… that another program has made for the catalog's own",
+    help="Believe the tables named image_search_… that another program has made anew",
 )
 def repair(database, trust_catalog):
     """Mend damaged collections from what is left.
@@ -285,9 +285,9 @@ def repair(database, trust_catalog):
 
         datasette image-search repair shop.db
 
-    What is whole in a damaged file is kept, to 64 KB or 1/4096 of it, and what to embed
-    again is said. Nothing is deleted: the file itself is set aside under a name ending in
-    -damaged.
+    What is whole in a damaged file is kept, to 64 KB or 1/4096 of it, and you are told
+    what to embed again. Nothing is deleted: the file itself is set aside under a name
+    that ends in -damaged.
     """
     from ..collection import repair as mend
 

@@ -43,7 +43,7 @@ def _for_example(database, name: str) -> str:
     if not kinds:
         return "."
     key, reason = failures[kinds.index(Counter(kinds).most_common(1)[0][0])]
-    return f", as row {','.join(map(str, key))}: {reason}"
+    return f", for example row {','.join(map(str, key))}: {reason}"
 
 
 def _how_to_forget(database, name: str) -> str:
