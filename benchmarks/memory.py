@@ -32,13 +32,21 @@ def peak_of(pid: int) -> int:
 
 
 def children_of(pid: int) -> list[int]:
+    """Those that run a program of their own: just before that, a new one is its parent's copy."""
     found = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
             found += [int(child) for child in task.read_text().split()]
         except OSError:
             continue
-    return found
+    return [child for child in found if command_of(child) not in ("", command_of(pid))]
+
+
+def command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
 
 
 def embed_and_watch(database: Path, model: str) -> tuple[float, float, int]:
