@@ -376,11 +376,11 @@ def test_where_no_picture_can_be_read_embed_fails(shop_copy, tmp_path, torch_hom
         "another folder with --root; "
         f"'datasette image-search forget {database} lost' removes the collection."
     )
-    # The first reason stands for the others, whose list is a command away.
+    # The commonest reason stands for the others, whose list is a command away.
     done = run("embed", database, "products", "--collection", "lost", code=1)
     assert done.stderr.splitlines()[1] == (
         f"'datasette image-search status {database}' tells what failed, for example row 1: "
-        f"'pictures/red-disc.png' is not in the folder empty."
+        "'pictures/red-disc.png' is not in the folder empty."
     )
     (empty / "pictures").mkdir()
     draw("disc", "red").save(empty / "pictures" / "red-disc.png")

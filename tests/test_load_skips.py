@@ -72,6 +72,7 @@ def test_where_a_disk_is_at_fault_a_hundred_are_named(folder):
     for number in range(103):
         (folder / f"{number:03}.jpg").touch()
     said, skipped = loaded(folder)
+    skipped = [line for line in skipped if not line.startswith("Loading")]  # as slow machines say
     assert ", 103 skipped." in said and len(skipped) == 101
     assert skipped[-2:] == ["Skipped 099.jpg: the file is empty.", "Skipped 3 more such files."]
 
