@@ -18,7 +18,7 @@ from email.utils import parsedate_to_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import pytest
 from odd_pictures import is_plain
@@ -623,6 +623,11 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         self.wfile.write(b"220 mail.example ESMTP\r\n")
 
+    def do_cut(self, rest):
+        """/cut/HEAD: the connection closes before the head's end."""
+        self.close_connection = True
+        self.wfile.write(b"HTTP/1.1 " + unquote(rest).encode())
+
     def do_longheader(self, rest):
         self.close_connection = True
         with contextlib.suppress(OSError):
@@ -765,6 +770,23 @@ def test_what_a_server_answers_is_said_in_our_words(web, server, status, said):
 )
 def test_a_server_that_misbehaves_is_refused(web, server, path, said):
     assert refusal(web, f"{server.url}/{path}") == f"{server.url}/{path} {said}"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "200 OK",
+        "200 OK\r\n",
+        "200 OK\r\nContent-Type: image/p",
+        "200 OK\r\nContent-Length: 0\r\n",
+        "302 Found\r\nLocation: /a",  # of /another.png
+        "404 Not Found\r\n",
+    ],
+)
+def test_an_answer_without_the_end_of_its_head_is_none(web, server, head):
+    url = f"{server.url}/cut/{quote(head)}"
+    assert refusal(web, url) == f"{url} cannot be fetched: its server broke off."
+    assert len(server.asked) == 1
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from .addresses import is_public
 from .deadline import SecureSocket, Socket
 from .fetched import Fetched
 from .patience import Patience
+from .response import Response
 from .url import URL
 
 URL_SECONDS = 30  # from the first lookup to the last byte, redirects included; waits are not
@@ -93,6 +94,7 @@ class Web:
         if asked:
             headers["If-None-Match"] = tag
         connection = http.client.HTTPConnection(url.host, url.port)
+        connection.response_class = Response
         connection.sock = self._connect(url, deadline)
         try:
             connection.request("GET", url.target, headers=headers)
