@@ -39,6 +39,7 @@ from datasette_image_search.sources import (
     urls,
 )
 from datasette_image_search.sources.addresses import is_public
+from datasette_image_search.sources.url import URL
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="made for POSIX file systems")
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux takes any bytes")
@@ -876,6 +877,14 @@ def test_what_others_asked_at_the_same_time_is_one_refusal():
     assert told == ["waits 1 s for a.example, which answers 429 Too Many Requests."]
 
 
+def test_a_shorter_wish_does_not_cut_a_longer_one_short(waits):
+    """Two were asked at the same time; the server meant both answers."""
+    patient = patience.Patience()
+    patient.refused("a.example", "429 Too Many Requests", "50", 1)
+    patient.refused("a.example", "429 Too Many Requests", "5", 1)
+    assert patient.wait("a.example") and waits == pytest.approx([50], abs=0.5)
+
+
 def test_a_lookup_that_lasts_can_be_broken_off(web, monkeypatch):
     waiting, go_on = threading.Event(), threading.Event()
 
@@ -1247,6 +1256,24 @@ def test_a_password_goes_to_its_own_server_only(web, server):
         assert "Authorization" in server.asked[-1][1]
         web.fetch(f"{url}/to/302/{other.url}/a.png")
         assert "Authorization" not in other.asked[-1][1]
+
+
+@pytest.mark.parametrize(
+    "location, login",
+    [
+        ("b.png", "user:secret"),
+        ("https://A.example:8443/b.png", "user:secret"),
+        ("https://b.example:8443/b.png", None),
+        ("https://a.example:8444/b.png", None),
+        ("https://a.example/b.png", None),
+        ("http://a.example:8443/b.png", None),
+        ("https://other:own@a.example:8443/b.png", "other:own"),
+        ("https://other:own@b.example:8443/b.png", "other:own"),
+    ],
+)
+def test_its_own_server_is_the_same_host_at_the_same_port_by_the_same_way(location, login):
+    asked = URL.parse("https://user:secret@a.example:8443/a.png")
+    assert asked.follow(location).login == login
 
 
 @pytest.fixture(scope="module")
