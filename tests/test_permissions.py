@@ -247,6 +247,35 @@ async def test_a_token_lets_other_sites_send_unless_a_cookie_comes_with_it(
     assert same_origin(Request({"type": "http", "headers": raw}, None)) == (not cookies)
 
 
+ELSEWHERE = {"origin": "https://evil.example"}
+
+
+@pytest.mark.parametrize(
+    "headers, ours",
+    [
+        ({}, True),
+        ({"origin": "https://shop.example"}, True),
+        ({"origin": "https://SHOP.example"}, True),
+        ({"origin": "https://shop.example:8001"}, False),
+        ({"origin": "https://shop.example.evil.example"}, False),
+        ({"origin": "https://evil-shop.example"}, False),
+        ({"origin": "shop.example"}, False),
+        ({"origin": ""}, False),
+        ({**ELSEWHERE, "authorization": "bearer a token"}, True),
+        ({**ELSEWHERE, "authorization": "Basic dTpw"}, False),
+        ({**ELSEWHERE, "authorization": "Bearer"}, False),
+        ({**ELSEWHERE, "sec-fetch-site": "same-origin"}, True),
+        ({"origin": "https://shop.example", "sec-fetch-site": "same-site"}, False),
+        ({"origin": "https://shop.example", "sec-fetch-site": ""}, False),
+    ],
+)
+def test_whose_page_sends_is_told_by_the_headers(headers, ours):
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    for host in (b"shop.example", b"Shop.Example"):
+        scope = {"type": "http", "headers": [(b"host", host), *raw]}
+        assert same_origin(Request(scope, None)) == ours
+
+
 CATALOG = [
     "image_search_migrations",
     "image_search_folders",

@@ -9,8 +9,8 @@ import pytest
 from datasette.app import Datasette
 from test_permissions import HIDDEN, configured, cookies
 
+from datasette_image_search.web import permissions, versions
 from datasette_image_search.web import together as module
-from datasette_image_search.web import versions
 from datasette_image_search.web.together import Together
 
 THUMBNAIL = "/shop/products/-/image-search/thumbnail/1"
@@ -99,6 +99,52 @@ async def test_a_failure_is_told_to_all_who_asked():
     told = await asyncio.gather(*answers, return_exceptions=True)
     assert [str(error) for error in told] == ["as it is"] * 2
     assert len(failed) == 1 and not together._next and not together._under_way
+
+
+def test_what_hangs_in_one_event_loop_keeps_no_other_waiting(monkeypatch):
+    """A process may have several, and a task belongs to one."""
+    monkeypatch.setattr(module, "_PATIENCE", 60)
+    together, hanging, find = Together(), Found(), Found()
+
+    async def begin():
+        task = asyncio.create_task(together.ask("same", hanging))
+        await turns()
+        return task
+
+    async def ask():
+        find.go.set()
+        return await asyncio.wait_for(together.ask("same", find), 5)
+
+    async def end(task):
+        hanging.go.set()
+        return await task
+
+    one = asyncio.new_event_loop()
+    try:
+        task = one.run_until_complete(begin())
+        assert asyncio.run(ask()) == 1
+        assert one.run_until_complete(end(task)) == 1
+    finally:
+        one.close()
+
+
+async def test_an_answer_is_of_one_visitor_one_table_and_one_server(monkeypatch):
+    async def answer(*question):
+        await asyncio.sleep(0)
+        return question
+
+    monkeypatch.setattr(versions, "can_view_table", answer)
+    # Two whose actors are of a plugin's own making, and no two of them are known to be one.
+    actors = [None, {"id": "1"}, {"id": 1}, {"id": object()}, {"id": object()}]
+    asked = [
+        (datasette, actor, database, table)
+        for datasette in (object(), object())
+        for actor in actors
+        for database in ("shop", "other")
+        for table in ("products", "secret")
+    ]
+    answers = [permissions._may_see_now(*question) for question in asked]
+    assert await asyncio.gather(*answers) == asked
 
 
 @pytest.fixture
