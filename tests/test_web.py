@@ -312,6 +312,7 @@ async def test_no_match_says_so(ds):
         ("_similar=%00", 404, "There is no row"),
         ("_similar=%ED%A0%80", 404, "There is no row"),
         ("_size=%D9%A3", 400, "_size must be"),
+        (f"_size={'9' * 5000}", 400, "_size must be"),
     ],
 )
 async def test_errors(ds, query, status, words):
@@ -457,6 +458,13 @@ async def test_head_and_other_methods(ds):
     assert (await ds.client.request("PUT", PAGE)).status_code == 405
     answer = await ds.client.request("DELETE", f"{PAGE}.json")
     assert answer.status_code == 405 and answer.json()["ok"] is False
+
+
+async def test_json_has_an_address_of_its_own(ds):
+    """What is kept of one address must not depend on who asked; a browser posts, though."""
+    for path in (PAGE, f"{PAGE}?_similar=1", "/-/image-search"):
+        page = await ds.client.get(path, headers={"accept": "application/json"})
+        assert page.headers["content-type"].startswith("text/html"), path
 
 
 @pytest.mark.parametrize("cors", [False, True])

@@ -113,6 +113,18 @@ async def test_of_many_each_visitor_is_shown_those_whose_page_is(many, actor):
     assert len(listed) in (0, 1, 11, MANY + 1)
 
 
+async def test_of_many_those_whose_table_has_gone_are_not_listed(many, tmp_path):
+    """Neither of the first, which are asked about one by one, nor of the others."""
+    folder = shutil.copytree(many, tmp_path / "shop")
+    gone = {"table002", "table055"}
+    with closing(sqlite3.connect(folder / "shop.db")) as conn:
+        for table in gone:
+            conn.execute(f"drop table {table}")
+    ds = served(folder)
+    listed = (await ds.client.get("/-/image-search.json")).json()["collections"]
+    assert len(listed) == MANY - 1 and not gone & {one["table"] for one in listed}
+
+
 @pytest.mark.skipif(not versions.READS_PERMISSIONS, reason="0.65 has no such switch")
 async def test_the_menu_asks_about_many_together(many, monkeypatch):
     """Every page has the menu, of those too who may see none of them."""

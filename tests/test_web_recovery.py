@@ -240,6 +240,7 @@ async def test_where_it_cannot_be_undone_one_sentence_says_so(open_folder, path)
     if path.endswith("json?_similar=1"):
         assert response.json()["status"] == 503
     assert str(open_folder) not in response.text
+    assert response.headers["cache-control"] == "no-store"
 
 
 def without_its_own_look(ds, monkeypatch):

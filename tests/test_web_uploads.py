@@ -482,6 +482,24 @@ def test_uploads_expire_and_the_oldest_goes(shop):
     assert len(known) == 1
 
 
+def test_what_a_token_was_sent_to_is_said_at_its_own_table_alone(shop):
+    known = uploads.Uploads()
+    with closing(catalog.connect(shop / "shop.db")) as conn:
+        record = catalog.require(conn, "products")
+    token = known.remember("shop", record, "v", None, seconds=60, most=2)
+
+    def said(database, token=token, **changed) -> str:
+        with pytest.raises(NotFound) as caught:
+            known.find(database, replace(record, **changed), token)
+        return str(caught.value)
+
+    second = {"name": "second", "model": "mini"}
+    assert said("shop", **second).startswith("This picture was sent to 'products', and ")
+    none = said("shop", "none")
+    assert said("other", **second) == said("shop", table_name="others", **second) == none
+    assert said("shop", model="mini") == none  # made anew: it is the one that it was sent to
+
+
 async def test_a_token_does_not_outlive_the_collections_model(shop_copy, picture):
     from datasette_image_search.collection import EmbedOptions, embed
 
