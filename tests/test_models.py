@@ -17,7 +17,7 @@ from conftest import COLOURS, SHAPES, cosines, draw, seeded_weights
 
 from datasette_image_search import models, pictures
 from datasette_image_search.errors import ModelError
-from datasette_image_search.models import torchvision_zoo
+from datasette_image_search.models import runtime, torchvision_zoo
 from datasette_image_search.models.interface import Weights
 from datasette_image_search.models.packed import PackedConvolution, can_pack
 from datasette_image_search.models.torchvision_zoo import ZOO
@@ -157,6 +157,19 @@ def test_a_torch_that_tells_nothing_of_the_processor_is_given_float32(monkeypatc
     for name in ("get_capabilities", "_is_amx_tile_supported", "_is_avx512_bf16_supported"):
         monkeypatch.delattr(torch.cpu, name, raising=False)
     assert runtime.choose_precision("auto", torch.device("cpu")) == torch.float32
+
+
+def test_the_precision_of_a_graphics_card_is_one_that_it_is_made_for(monkeypatch):
+    monkeypatch.setattr(runtime, "_cpu_is_faster_in_bf16", lambda: True)
+    for name, expected in (("native", torch.bfloat16), ("emulated", torch.float16)):
+        # Unless it is asked otherwise, torch says yes to both.
+        monkeypatch.setattr(
+            torch.cuda,
+            "is_bf16_supported",
+            lambda including_emulation=True, name=name: including_emulation or name == "native",
+        )
+        assert runtime.choose_precision("auto", torch.device("cuda")) == expected
+    assert runtime.choose_precision("auto", torch.device("mps")) == torch.float32
 
 
 def test_the_processors_maker_is_known():
@@ -404,6 +417,33 @@ def test_a_file_without_named_tensors_is_no_state_dict(tmp_path):
         torch.save(held, file)
         with pytest.raises(ModelError, match=r"mine\.pt holds a .*, not a state dict\.$"):
             model.load(model.find_weights(str(file)), "cpu")
+
+
+@pytest.mark.parametrize("wrapper", [None, "state_dict", "model_state_dict", "model"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "_orig_mod.module."])
+def test_weights_are_read_as_programs_save_them(tmp_path, wrapper, prefix):
+    state = {f"{prefix}a": torch.ones(2, dtype=torch.float16), f"{prefix}count": torch.tensor(3)}
+    torch.save({wrapper: state, "epoch": 3} if wrapper else state, tmp_path / "mine.pt")
+    found = runtime.read_state_dict(tmp_path / "mine.pt")
+    kinds = {name: value.dtype for name, value in found.items()}
+    assert kinds == {"a": torch.float32, "count": torch.int64}
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"XDG_CACHE_HOME": "/somewhere/cache"},
+        {"TORCH_HOME": "~/networks"},
+        {"TORCH_HOME": "/elsewhere", "XDG_CACHE_HOME": "/somewhere/cache"},
+    ],
+)
+def test_weights_are_looked_for_where_torch_keeps_them(monkeypatch, variables):
+    for name in ("TORCH_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert torchvision_zoo._cache_folder() == Path(torch.hub.get_dir()) / "checkpoints"
 
 
 @pytest.mark.parametrize(
