@@ -59,6 +59,33 @@ def test_an_odd_picture_is_decoded_rightly_or_refused_plainly(odd):
     assert np.abs(found - np.array(odd.colours)).max() <= odd.tolerance, found
 
 
+@pytest.mark.parametrize(
+    "start, kind",
+    [
+        (b"gimp xcf v011", "GIMP files"),
+        (b"\xc5\xd0\xd3\xc6\x1e\0\0\0", "PostScript files (EPS)"),
+        (b"II\xbc\x01", "JPEG XR pictures"),
+        (b"v/1\x01\x02\0\0\0", "OpenEXR pictures"),
+        (b"#?RADIANCE\n", "Radiance pictures"),
+        (b"DDS \x7c\0\0\0", "DDS textures"),
+        (b"qoif\0\0\0\x40", "QOI pictures"),
+        (b"icns\0\0\x10\0", "Apple icons"),
+        (b"AT&TFORM\0\0\x10\0DJVM", "DjVu documents"),
+        (b"SIMPLE  =                    T", "FITS pictures"),
+        (b"\xd7\xcd\xc6\x9a\0\0", "Windows metafiles"),
+        (b"IIRS\x08\0\0\0", "camera raw files"),
+        (b"MMOR\0\0\0\x08", "camera raw files"),
+        (b"IIU\0\x18\0\0\0", "camera raw files"),
+        (b"FOVb\0\0\x02\0", "camera raw files"),
+        (b"\0MRM\0\x01\0\0", "camera raw files"),
+    ],
+)
+def test_what_cannot_be_read_is_called_by_its_name(start, kind):
+    """As the formats' own descriptions have their first bytes."""
+    sentence = f"{kind} cannot be read here: save this one as JPEG or PNG."
+    assert refusal(start + bytes(600)) == sentence
+
+
 @pytest.mark.filterwarnings("ignore:.*:UserWarning:PIL")
 @pytest.mark.parametrize("odd", [odd for odd in ODD if not odd.refused], ids=str)
 def test_an_odd_picture_serves_a_model_and_a_page(odd, tmp_path):
