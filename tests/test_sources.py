@@ -1079,6 +1079,14 @@ def test_a_redirect_is_followed(web, server, status):
     assert web.fetch(f"{server.url}/to/{status}//a.png").data == b"picture"
 
 
+def test_each_redirect_is_of_where_the_one_before_it_led(web, server):
+    with serving() as other:
+        url = server.url.replace("http://", "http://user:secret@")
+        assert web.fetch(f"{url}/to/302/{other.url}/to/302//b.png").data == b"picture"
+        assert [path for path, _ in other.asked] == ["/to/302//b.png", "/b.png"]
+        assert all("Authorization" not in headers for _, headers in other.asked)
+
+
 @pytest.mark.parametrize("path", ["loop", "same"])
 def test_redirects_end(web, server, path):
     said = refusal(web, f"{server.url}/{path}")
@@ -1220,6 +1228,21 @@ def test_the_address_checked_is_the_address_asked(half_public, server):
 def test_one_private_address_of_several_is_enough(half_public, server):
     said = refusal(half_public, f"http://two.example:{server.server_port}/a.png")
     assert said.startswith("two.example is at the private address 127.0.0.2: ")
+
+
+def test_a_public_address_vouches_for_no_other(tmp_path, monkeypatch):
+    """Where nobody answers at the first, public one, the next is looked at as it was."""
+    look_up = socket.getaddrinfo
+    with serving("127.0.0.2") as private:
+
+        def two_addresses(host, port, **options):
+            return look_up("127.0.0.1", port, **options) + look_up("127.0.0.2", port, **options)
+
+        monkeypatch.setattr(urls.socket, "getaddrinfo", two_addresses)
+        monkeypatch.setattr(urls, "is_public", lambda address: address == "127.0.0.1")
+        said = refusal(Sources(tmp_path), f"http://two.example:{private.server_port}/a.png")
+        assert said.startswith("two.example is at the private address 127.0.0.2: ")
+        assert not private.asked
 
 
 def test_an_address_of_ipv6_is_asked(web):
