@@ -226,6 +226,9 @@ SMALL = answer(worker.THUMBNAIL, 0, 0, 3) + b"\xff\xd8\xff"
         DECODED + DECODED,
         answer(worker.REFUSED, 0, 0, 0),
         answer(worker.REFUSED, 0, 0, 2**32 - 1),
+        # Of these all comes, and is more than ours would ever say.
+        answer(worker.REFUSED, 0, 0, 2**10 + 1) + b"a" * (2**10 + 1),
+        DECODED + answer(worker.THUMBNAIL, 0, 0, 2**20 + 1) + b"\xff\xd8\xff" + bytes(2**20 - 2),
         answer(worker.REFUSED, 0, 0, 5) + b"a\x1b[2J",
         answer(worker.REFUSED, 0, 0, 3) + b"a\nb",
         DECODED[:-1],
