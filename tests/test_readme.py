@@ -7,7 +7,7 @@ import json
 import re
 import shlex
 import sqlite3
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
@@ -19,10 +19,12 @@ from test_permissions import configured
 
 from datasette_image_search import catalog, sql_functions
 from datasette_image_search.cli import image_search
+from datasette_image_search.collection import query_pictures, reading
 from datasette_image_search.models import models
-from datasette_image_search.pictures import opening
+from datasette_image_search.pictures import opening, worker
 from datasette_image_search.pictures.kinds import BY_ENDING
 from datasette_image_search.pictures.opening import FORMATS
+from datasette_image_search.web import body, uploads
 from datasette_image_search.web.settings import Settings, check, settings
 
 README = Path(__file__).parent.parent / "README.md"
@@ -88,6 +90,22 @@ def test_names_in_the_text_are_real(folder):
 def test_every_setting_is_documented():
     documented = set(re.findall(r"^\| `(\w+)` \| [\w]+ \|", README.read_text(), re.MULTILINE))
     assert documented == {field.name for field in fields(Settings)}
+
+
+def test_what_is_set_where_nobody_sets_it_is_documented():
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \|", README.read_text("utf-8"), re.MULTILINE)
+    assert {name: json.loads(default) for name, default in rows} == asdict(Settings())
+
+
+def test_the_limits_are_those_that_are_documented():
+    text = " ".join(README.read_text("utf-8").split())
+    memory, seconds = f"{worker.MEMORY_BYTES / 2**30:g} GB of memory", reading.DECODE_SECONDS
+    for said in (
+        f"those on their way take {body.MOST_HELD // 10**6} MB of memory together",
+        f"within {memory} and {seconds} seconds (an upload: {query_pictures.DECODE_SECONDS})",
+    ):
+        assert said in text
+    assert "Eight pictures wait to be looked at" in text and uploads.MOST_WAITING == 8
 
 
 def test_the_container_gets_the_database_and_all_that_it_is_searched_with(outputs, folder):

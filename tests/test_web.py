@@ -18,6 +18,8 @@ from conftest import draw, hrefs
 from datasette.app import Datasette
 from test_permissions import configured
 
+from datasette_image_search.web import filters
+
 PAGE = "/shop/products/-/image-search"
 
 
@@ -260,6 +262,23 @@ async def test_what_is_no_filter_is_not_shown_as_one(ds):
     page = await ds.client.get(f"{PAGE}?_similar=1&{query}")
     chips = re.findall(r"<bdi>(.*?)</bdi>", page.text.partition('aria-label="Filters"')[2])
     assert [html.unescape(chip) for chip in chips[:-1]] == ['category = "disc"']
+
+
+LOOKS = """
+    _col _nocol _sort _sort_desc _sort_by_desc _next _size _labels _label _shape _nl _json
+    _json_infinity _extra _extras _trace _timelimit _ttl _nocount _nofacet _nosuggest _stream _dl
+    _format _context _row _facet _facet_size _facet_array _facet_date _blob_column _blob_format
+    _filter_op _filter_value _filter_value_2 _similar _upload _collection
+"""
+CHOOSES = "category _col__exact _where _through _search _search_name _searchmode _of_a_plugin"
+
+
+def test_what_says_how_a_table_page_looks_is_no_filter():
+    """As Datasette's documentation names it; what it does not name may be a plugin's filter."""
+    for key in LOOKS.split():
+        assert filters.carried(f"{key}=1&id=2") == [("id", "2")], key
+    for key in CHOOSES.split():
+        assert filters.carried(f"{key}=1&{key}=") == [(key, "1"), (key, "")], key
 
 
 async def test_json_says_why_there_is_no_match(shop_copy):
