@@ -708,6 +708,12 @@ def test_urls_are_written_as_people_write_them(web, server):
     ]  # fmt: skip
 
 
+def test_a_host_is_asked_for_by_the_name_that_name_servers_know():
+    for written in ("http://bücher.example/a.png", "http://BÜCHER.example/a.png"):
+        url = URL.parse(written)
+        assert url.host == url.headers["Host"] == "xn--bcher-kva.example"
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -752,7 +758,7 @@ def test_a_server_that_is_not_there_is_named(web):
 @pytest.mark.parametrize(
     "status, said",
     [(404, "404 Not Found"), (500, "500 Internal Server Error"), (403, "403 Forbidden"),
-     (304, "304 Not Modified"), (302, "302 Found"), (799, "799")],
+     (300, "300 Multiple Choices"), (304, "304 Not Modified"), (302, "302 Found"), (799, "799")],
 )  # fmt: skip
 def test_what_a_server_answers_is_said_in_our_words(web, server, status, said):
     url = f"{server.url}/status/{status}"
