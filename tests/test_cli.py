@@ -24,7 +24,7 @@ from conftest import draw
 from odd_pictures import is_plain
 
 from datasette_image_search import catalog
-from datasette_image_search.cli import image_search, output, progress
+from datasette_image_search.cli import embedded, image_search, output, progress
 from datasette_image_search.collection import Collection
 from datasette_image_search.collection.evaluation import _error
 from datasette_image_search.vector_index.lock import hold
@@ -400,6 +400,25 @@ def test_the_reason_that_most_rows_have_is_the_one_that_is_said(shop_copy):
     done = run("embed", shop_copy / "shop.db", "web", "--model", "mini", code=1)
     said = "tells what failed, for example row 2: 127.0.0.1 is at the private address 127.0.0.1: "
     assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        ("'a.png' is not in the folder shop.", '"it\'s.jpg" is not in the folder shop.'),
+        (
+            "https://a.example/1.png answers 404 Not Found.",
+            "http://b.example answers 404 Not Found.",
+        ),
+        (
+            "a.example is at the private address 10.0.0.1: …",
+            "b-2.example is at the private address 192.168.1.20: …",
+        ),
+        ("the picture is 12,000 × 9,000 pixels; …", "the picture is 9,999 × 10,000 pixels; …"),
+    ],
+)
+def test_reasons_that_differ_in_names_and_numbers_are_one(one, other):
+    assert embedded._PARTICULARS.sub("", one) == embedded._PARTICULARS.sub("", other)
 
 
 def test_a_column_without_anything_is_said_to_be_empty(shop_copy):
