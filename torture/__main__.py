@@ -16,9 +16,9 @@ from .figures import Figure
 from .processes import datasette_version
 
 CHECKS = {
-    "kills": "embed killed at 100 random moments, a server asked all along",
-    "writers": "two embeds at once; embeds under 32 visitors for a minute",
-    "load": "pages, JSON, SQL, thumbnails and uploads from 32 visitors for a minute",
+    "kills": "embed killed at random moments, a server asked all along",
+    "writers": "two embeds at once; embeds under 32 visitors",
+    "load": "pages, JSON, SQL, thumbnails and uploads from 32 visitors",
     "damage": "sidecars missing, cut, flipped, of another table, model and version",
     "disks": "full and closed disks, locked databases, sources that go or misbehave",
 }
