@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -1188,23 +1189,26 @@ def test_load_does_not_take_an_unmounted_folder_for_deletions(shop_copy, tmp_pat
     assert load(database, "photos", folder, prune=True).removed == 24
 
 
+@pytest.mark.parametrize("way, said", [("gone", "vanished"), ("broken", "could not be read")])
 def test_load_does_not_take_a_folder_that_goes_while_it_is_read_for_deletions(
-    shop_copy, tmp_path, monkeypatch
+    shop_copy, tmp_path, monkeypatch, way, said
 ):
     database, folder = tmp_path / "photos.db", shop_copy / "pictures"
     load(database, "photos", folder)
-    listed, is_file = [], Path.is_file
+    listed, stat = [], os.stat
 
-    def is_file_until_half(path):
-        if folder in path.parents:
+    def stat_until_half(path, **options):
+        if folder in Path(path).parents and not options:
             listed.append(path)
+            if len(listed) == 18 and way == "broken":
+                raise OSError(errno.EIO, "Input/output error", path)
             if len(listed) == 18:  # so that fewer are left than look suspicious
                 folder.rename(tmp_path / "away")
-        return is_file(path)
+        return stat(path, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "is_file", is_file_until_half)
-        with pytest.raises(NotFound, match="vanished while its folder was read"):
+        patched.setattr(os, "stat", stat_until_half)
+        with pytest.raises(NotFound, match=f"{said}.* while its folder was read"):
             load(database, "photos", folder)
     assert sqlite_utils.Database(database)["photos"].count == 24
 
@@ -1313,14 +1317,15 @@ def test_load_takes_a_file_of_a_year_that_there_is_not(tmp_path, monkeypatch, mo
     folder.mkdir()
     for name in ("odd.png", "usual.png"):
         draw("disc", "red").save(folder / name)
-    stat = Path.stat
+    stat = os.stat
 
     def odd_stat(path, **options):
         found = stat(path, **options)
         # Not every file system keeps such a date.
-        return found if path.name != "odd.png" else os.stat_result((*found[:8], moment, found[9]))
+        is_odd = str(path).endswith("odd.png")
+        return os.stat_result((*found[:8], moment, found[9])) if is_odd else found
 
-    monkeypatch.setattr(Path, "stat", odd_stat)
+    monkeypatch.setattr(os, "stat", odd_stat)
     assert load(tmp_path / "p.db", "photos", folder).added == 2
     assert load(tmp_path / "p.db", "photos", folder).unchanged == 2
     rows = list(sqlite_utils.Database(tmp_path / "p.db")["photos"].rows)

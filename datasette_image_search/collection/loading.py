@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -173,18 +174,24 @@ def _walk(folder: Path, left_out: Skipped, closed: list[str]) -> Iterator[tuple[
                 continue
             inside = path.relative_to(folder).as_posix()
             is_link = path.is_symlink()
-            if os.path.isfile(path):  # and not Path.is_file, which may fail where a link leads
-                if ending in BY_ENDING:
-                    left_out.add(inside, cannot_be_read(BY_ENDING[ending]))
-                elif is_link and not _is_inside(folder, path):
-                    left_out.add(inside, "a link that leads outside the folder.")
-                else:
-                    yield inside, file_facts(path.stat())
-            elif not os.path.lexists(path):
+            try:
+                found = os.stat(path)
+            except OSError as error:
+                if is_link and os.path.lexists(path):
+                    left_out.add(inside, "a link that leads nowhere, or where nothing may be read.")
+                    continue
                 # It was there a moment ago: perhaps a disk is going, and all that is on it.
-                raise NotFound(f"{path} vanished while its folder was read: run this again.")
-            elif is_link:
-                left_out.add(inside, "a link that leads nowhere, or where nothing may be read.")
+                what = "vanished" if isinstance(error, FileNotFoundError) else "could not be read"
+                said = f"{path} {what} while its folder was read: run this again."
+                raise NotFound(said) from error
+            if not stat.S_ISREG(found.st_mode):
+                continue
+            if ending in BY_ENDING:
+                left_out.add(inside, cannot_be_read(BY_ENDING[ending]))
+            elif is_link and not _is_inside(folder, path):
+                left_out.add(inside, "a link that leads outside the folder.")
+            else:
+                yield inside, file_facts(found)
 
 
 def _is_passed_over(folder: str) -> bool:
