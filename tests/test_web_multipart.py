@@ -308,6 +308,41 @@ async def test_an_endless_body_is_not_read_for_ever():
     assert seen < 500_000
 
 
+async def test_nor_is_an_endless_field_of_another_name():
+    """Of which nothing is kept: what counts is all that comes."""
+    seen = 0
+
+    async def receive():
+        nonlocal seen
+        piece = b"x" * 1000 if seen else part(b"", IMAGE.replace(b'"image"', b'"other"'))[:-2]
+        seen += len(piece)
+        assert seen < 10**6
+        return {"type": "http.request", "body": piece, "more_body": True}
+
+    scope = {"type": "http", "method": "POST", "headers": [(b"content-type", FORM.encode())]}
+    body = Body(Request(scope, receive), Settings(max_upload_bytes=10_000))
+    with pytest.raises(TooLarge), Memory(10**6).share(body.limit) as share:
+        await read_picture(body, share)
+
+
+async def test_a_message_is_the_last_one_unless_it_says_otherwise():
+    messages = [{"type": "http.request", "body": PICTURE}]
+
+    async def receive():
+        return messages.pop()
+
+    scope = {"type": "http", "method": "POST", "headers": [(b"content-type", b"image/png")]}
+    body = Body(Request(scope, receive), Settings())
+    with Memory(10**6).share(body.limit) as share:
+        assert await read_picture(body, share) == PICTURE
+
+
+def test_who_leaves_while_the_rest_is_dropped_has_been_refused_before():
+    pieces = [b"x" * 10_001, {"type": "http.disconnect"}]
+    error = refusal(pieces, "image/png", Settings(max_upload_bytes=10_000))
+    assert isinstance(error, TooLarge)
+
+
 @pytest.mark.parametrize("pace", [0.01, None])
 async def test_a_slow_sender_is_left_in_time(pace):
     """One that never stops for long, and one that never comes back."""
