@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 
 import pytest
 from datasette.app import Datasette
@@ -99,6 +100,27 @@ async def test_a_failure_is_told_to_all_who_asked():
     told = await asyncio.gather(*answers, return_exceptions=True)
     assert [str(error) for error in told] == ["as it is"] * 2
     assert len(failed) == 1 and not together._next and not together._under_way
+
+
+async def test_a_failure_that_nobody_waits_for_any_more_is_no_surprise():
+    """asyncio reports what it was never asked for; visitors may have left."""
+    together, go, reported = Together(), asyncio.Event(), []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+
+    async def fail():
+        await go.wait()
+        raise ValueError("of no interest")
+
+    leaving = asyncio.create_task(together.ask("same", fail))
+    await turns()
+    leaving.cancel()
+    await turns()
+    go.set()
+    await turns()
+    assert leaving.cancelled()
+    del leaving  # which knows of the failure
+    gc.collect()
+    assert reported == []
 
 
 def test_what_hangs_in_one_event_loop_keeps_no_other_waiting(monkeypatch):
