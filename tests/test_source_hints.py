@@ -10,7 +10,7 @@ from conftest import draw
 from test_sources import POSIX, refusal
 
 from datasette_image_search.sources import Sources
-from datasette_image_search.sources.hints import about_several_urls, likely_cause
+from datasette_image_search.sources.hints import about_several_urls, likely_cause, names_in
 
 ALONE = "put one into each row."
 MANY = 100_000
@@ -59,10 +59,14 @@ def sources(tmp_path) -> Sources:
          "write https:// before it."),
         ("a.png?v=3",
          "'a.png?v=3' has '?v=3' behind the file's name, as a URL has: leave that out."),
+        ("A.PNG?v=3",
+         "'A.PNG?v=3' has '?v=3' behind the file's name, as a URL has: leave that out."),
         ("b%20c.png",
          "'b%20c.png' is written as in a URL (%20): write the file's name as it is."),
         ("file:///home/me/a.png",
          "'file:///home/me/a.png' is a URL of a file: put the file's path into the column."),
+        ("FILE:///home/me/a.png",
+         "'FILE:///home/me/a.png' is a URL of a file: put the file's path into the column."),
         ('"a.png"', "'\"a.png\"' has quotation marks around it: leave them out."),
         ("~/a.png", "'~/a.png' begins with ~, which only a shell knows: "
          "write the path as it is below the pictures' folder (--root)."),
@@ -112,6 +116,11 @@ def test_other_capitals_are_said_and_not_guessed_at(sources):
     ):
         said = refusal(sources, value)
         assert said == f"'{value}'{here}'{there}' is: write it with the same capitals."
+
+
+def test_a_folder_that_has_gone_has_no_names(sources):
+    assert names_in(str(sources.root / "Fruit")) == {"kiwi.png": "Kiwi.png"}
+    assert names_in(str(sources.root / "gone")) == {}
 
 
 @POSIX

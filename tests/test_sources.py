@@ -710,8 +710,26 @@ def test_urls_are_written_as_people_write_them(web, server):
 
 def test_a_host_is_asked_for_by_the_name_that_name_servers_know():
     for written in ("http://bücher.example/a.png", "http://BÜCHER.example/a.png"):
-        url = URL.parse(written)
+        url = URL.parse(f" {written} ")
+        assert url.target == "/a.png"
         assert url.host == url.headers["Host"] == "xn--bcher-kva.example"
+
+
+@pytest.mark.parametrize(
+    "written, port, server",
+    [
+        ("http://a.example", 80, "a.example"),
+        ("http://a.example:80/", 80, "a.example"),
+        ("http://a.example:443/", 443, "a.example:443"),
+        ("https://a.example/", 443, "a.example"),
+        ("https://a.example:443/", 443, "a.example"),
+        ("https://a.example:80/", 80, "a.example:80"),
+        ("http://[::1]/", 80, "[::1]"),
+    ],
+)
+def test_a_port_is_the_usual_one_unless_it_is_said(written, port, server):
+    url = URL.parse(written)
+    assert (url.port, url.server) == (port, server)
 
 
 @pytest.mark.parametrize(
