@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from email.utils import parsedate_to_datetime
+from email.utils import formatdate, parsedate_to_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -909,6 +909,19 @@ def test_a_shorter_wish_does_not_cut_a_longer_one_short(waits):
     assert patient.wait("a.example") and waits == pytest.approx([50], abs=0.5)
 
 
+@POSIX
+@pytest.mark.parametrize("zone", [" GMT", " -0000", ""])
+def test_a_date_is_one_of_greenwich_wherever_we_are(monkeypatch, zone):
+    moment = formatdate(time.time() + 100).removesuffix(" -0000") + zone
+    monkeypatch.setenv("TZ", "XYZ-9")
+    time.tzset()
+    try:
+        assert patience._seconds(moment) == pytest.approx(100, abs=5)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 def test_a_lookup_that_lasts_can_be_broken_off(web, monkeypatch):
     waiting, go_on = threading.Event(), threading.Event()
 
@@ -1031,6 +1044,19 @@ def test_an_address_where_nobody_answers_does_not_use_up_the_time_of_the_next(
         start = time.monotonic()
         assert web.fetch(f"http://two.example:{server.server_port}/a.png").data == b"picture"
         assert 0.3 <= time.monotonic() - start < 5
+
+
+def test_the_last_address_has_all_the_time_that_is_left(web, server, monkeypatch):
+    given = []
+
+    class Watched(deadline.Socket):
+        def connect(self, address):
+            given.append(self.gettimeout())
+            super().connect(address)
+
+    monkeypatch.setattr(urls, "Socket", Watched)
+    assert web.fetch(f"{server.url}/a.png").data == b"picture"
+    assert len(given) == 1 and given[0] > urls.ADDRESS_SECONDS
 
 
 # -- asked again ----------------------------------------------------------------------
