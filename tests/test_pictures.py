@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from odd_pictures import encoded, is_plain, many_passes, odd_pictures, png, quarters
-from PIL import Image
+from PIL import ExifTags, Image, ImageFile
 
 from datasette_image_search import pictures
 from datasette_image_search.errors import PictureError, UsageError
@@ -131,7 +131,7 @@ def in_a_process(code: str) -> list[str]:
         import io, resource, sys, time, warnings
         warnings.simplefilter("ignore")
         sys.path.insert(0, {str(HERE)!r})
-        from PIL import Image
+        from PIL import ExifTags, Image, ImageFile
         from odd_pictures import encoded, odd_pictures
         from datasette_image_search import pictures
         from datasette_image_search.errors import PictureError
@@ -481,6 +481,22 @@ def test_a_header_is_read_or_refused_plainly(odd, tmp_path):
     else:  # broken further inside, or too large to be decoded: a header is there
         assert format.isalnum()
         assert width * height > 0
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "AVIF"])
+def test_a_header_is_read_without_decoding(tmp_path, monkeypatch, format):
+    """Pillow decodes a whole PNG for its EXIF: a bomb took 17 GB of the process that loads."""
+    path, exif = tmp_path / "turned", Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    quarters(size=(60, 40)).save(path, format, exif=exif)
+    plain = tmp_path / "plain"
+    quarters(size=(60, 40)).save(plain, format)
+
+    decoded = []
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda picture: decoded.append(picture))
+    assert pictures.read_header(plain)[1:] == (60, 40)
+    assert pictures.read_header(path)[1:] == (40, 60)
+    assert decoded == []
 
 
 def test_a_file_that_is_not_there_has_no_header(tmp_path):

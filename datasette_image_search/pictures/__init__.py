@@ -198,13 +198,16 @@ def read_header(path) -> tuple[str, int, int]:
     with file, open_picture(file) as picture:
         size = picture.size
         if picture.format != "TIFF":  # Pillow turns a TIFF itself, and has told so already
-            size = _upright(size, _orientation(picture))
+            # Not a PNG's own, which decodes all of it to look behind the pixels: of a bomb
+            # gigabytes, here where nothing watches over it.
+            size = _upright(size, _orientation(picture, Image.Image.getexif))
         return picture.format.lower(), *size
 
 
-def _orientation(picture: Image.Image) -> int:
+def _orientation(picture: Image.Image, getexif=None) -> int:
     try:
-        return picture.getexif().get(ExifTags.Base.Orientation, 1)
+        exif = picture.getexif() if getexif is None else getexif(picture)
+        return exif.get(ExifTags.Base.Orientation, 1)
     except Exception:  # damaged EXIF says nothing about orientation
         return 1
 
