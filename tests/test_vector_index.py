@@ -104,25 +104,32 @@ def test_equals_are_in_the_order_of_ids(path, journal):
         assert some.ids.tolist() == sorted(some.ids) and np.isin(some.ids, ids[::2]).all()
 
 
+def alike_in_float32(random_numbers) -> tuple[np.ndarray, np.ndarray]:
+    """A query, and 25 vectors beside it in no order that float32 could tell."""
+    query, direction = random_numbers.normal(size=(2, 2048)).astype(np.float32)
+    steps = random_numbers.permutation(25) + 1
+    return query, (query + 5e-6 * steps[:, None] * direction).astype(np.float32)
+
+
+def nearest_in_float64(query, stored, metric) -> np.ndarray:
+    """The places of the ``stored`` vectors, the nearest first."""
+    asked, stored = query.astype(np.float64), stored.astype(np.float64)
+    if metric == "cosine":
+        asked = (query / np.linalg.norm(query)).astype(np.float64)
+        return np.argsort(-(stored @ asked) / np.linalg.norm(stored, axis=1))
+    return np.argsort(np.linalg.norm(stored - asked, axis=1))
+
+
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
 def test_what_float32_cannot_tell_apart_is_in_order(path, metric):
     ids = vectors(25)[0]
-    random_numbers = np.random.default_rng(0)
-    query, direction = random_numbers.normal(size=(2, 2048)).astype(np.float32)
-    steps = random_numbers.permutation(25) + 1
-    data = (query + 5e-6 * steps[:, None] * direction).astype(np.float32)
+    query, data = alike_in_float32(np.random.default_rng(0))
     with SidecarWriter(path, identity(metric=metric, dimensions=2048), index="exact") as index:
         index.add(ids, data)
         index.save()
-        stored = index.vectors(ids).astype(np.float64)
+        stored = index.vectors(ids)
         (found,) = index.search(query[None], 9)
-    asked = query.astype(np.float64)
-    if metric == "cosine":
-        asked = (query / np.linalg.norm(query)).astype(np.float64)
-        far = -(stored @ asked) / np.linalg.norm(stored, axis=1)
-    else:
-        far = np.linalg.norm(stored - asked, axis=1)
-    assert found.ids.tolist() == ids[np.argsort(far)][:9].tolist()
+    assert found.ids.tolist() == ids[nearest_in_float64(query, stored, metric)][:9].tolist()
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
@@ -130,21 +137,13 @@ def test_what_float32_cannot_tell_apart_is_in_order_in_the_journal_too(path, met
     """More are looked at than are asked for, though there are many more."""
     ids = vectors(225)[0]
     random_numbers = np.random.default_rng(0)
-    query, direction = random_numbers.normal(size=(2, 2048)).astype(np.float32)
-    steps = random_numbers.permutation(25) + 1
-    data = (query + 5e-6 * steps[:, None] * direction).astype(np.float32)
+    query, data = alike_in_float32(random_numbers)
     others = random_numbers.normal(size=(200, 2048)).astype(np.float32)
     with SidecarWriter(path, identity(metric=metric, dimensions=2048), index="exact") as index:
         index.add(ids, np.concatenate([others, data]))
-        stored = index.vectors(ids[200:]).astype(np.float64)
+        stored = index.vectors(ids[200:])
         (found,) = index.search(query[None], 9)
-    asked = query.astype(np.float64)
-    if metric == "cosine":
-        asked = (query / np.linalg.norm(query)).astype(np.float64)
-        far = -(stored @ asked) / np.linalg.norm(stored, axis=1)
-    else:
-        far = np.linalg.norm(stored - asked, axis=1)
-    assert found.ids.tolist() == ids[200:][np.argsort(far)][:9].tolist()
+    assert found.ids.tolist() == ids[200:][nearest_in_float64(query, stored, metric)][:9].tolist()
 
 
 def test_removed_vectors_are_gone_before_and_after_a_whole_write(path):

@@ -198,16 +198,16 @@ def read_header(path) -> tuple[str, int, int]:
     with file, open_picture(file) as picture:
         size = picture.size
         if picture.format != "TIFF":  # Pillow turns a TIFF itself, and has told so already
-            # Not a PNG's own, which decodes all of it to look behind the pixels: of a bomb
-            # gigabytes, here where nothing watches over it.
-            size = _upright(size, _orientation(picture, Image.Image.getexif))
+            size = _upright(size, _orientation(picture))
         return picture.format.lower(), *size
 
 
-def _orientation(picture: Image.Image, getexif=None) -> int:
+def _orientation(picture: Image.Image) -> int:
+    """As far as it has been read: a PNG that is decoded may tell of it behind its pixels."""
     try:
-        exif = picture.getexif() if getexif is None else getexif(picture)
-        return exif.get(ExifTags.Base.Orientation, 1)
+        # Not a PNG's own, which decodes all of it to look there: of a bomb gigabytes, in a
+        # process that nothing watches over.
+        return Image.Image.getexif(picture).get(ExifTags.Base.Orientation, 1)
     except Exception:  # damaged EXIF says nothing about orientation
         return 1
 
