@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
+from collections import defaultdict
 from contextlib import closing
 
 import numpy as np
 import pytest
 
 from datasette_image_search import catalog
-from datasette_image_search.collection import Collection, evaluate
+from datasette_image_search.collection import Collection, evaluate, evaluation
 from datasette_image_search.vector_index import SidecarWriter
 
 
@@ -60,3 +62,36 @@ def test_of_rows_that_share_a_picture_the_first_by_key_speaks(halves):
     assert len(labels) == 21
     for first in (1, 5, 6):
         assert labels[halves.rows.picture_of((first,))[0]] == first % 2
+    # Asked with by row 24, it is no match of its own, whatever row 5 says in the gallery.
+    assert evaluate(halves, "half", queries="id = 24", k=30).recall_at_k == 1.0
+
+
+def test_labels_of_any_kind_count_and_empty_ones_do_not(halves, monkeypatch):
+    """Eight rows have none, and one a label of its own, which is not asked for; three batches."""
+    monkeypatch.setattr(evaluation, "_AT_ONCE", 7)
+    kinds = [1, "1", b"1", 2.5, "", None]
+    labels = {id: kinds[id // 2 % 6] for id in range(1, 25)} | {24: "alone"}
+    with closing(sqlite3.connect(catalog.database_path(halves.conn))) as conn, conn:
+        conn.execute('alter table products add "mi""xed"')
+        conn.executemany(
+            'update products set "mi""xed" = ? where id = ?', [(v, k) for k, v in labels.items()]
+        )
+    labels = {id: label for id, label in labels.items() if label not in ("", None)}
+    asked = [id for id in labels if id != 24]
+    expected, of_label = [], defaultdict(list)
+    for id in asked:
+        matches = halves.similar_to_row((id,), 24, '"mi""xed" != \'\'')
+        hits = [labels[match.key[0]] == labels[id] for match in matches]
+        assert len(hits) == 15
+        precisions = [sum(hits[: at + 1]) / (at + 1) for at in range(10) if hits[at]]
+        average, recall = sum(precisions) / min(10, sum(hits)), sum(hits[:5]) / sum(hits)
+        expected.append((hits[0], sum(hits[:10]) / 10, average, recall))
+        of_label[labels[id]].append(hits[0])
+    found = evaluate(halves, 'mi"xed', k=5)
+    assert (found.queries, found.gallery, found.labels) == (15, 16, 4)
+    mean = np.mean(expected, axis=0)
+    figures = found.p_at_1, found.p_at_10, found.map_at_10, found.recall_at_k
+    assert figures == pytest.approx(mean, abs=1e-4)
+    off = sum((sum(hits) - len(hits) * mean[0]) ** 2 for hits in of_label.values())
+    assert off > 0
+    assert found.p_at_1_error == pytest.approx(math.sqrt(off * 4 / 3) / 15, abs=1e-4)

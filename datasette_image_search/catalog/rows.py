@@ -185,13 +185,15 @@ class Rows:
     def labelled(self, column: str, where: str | None = None) -> dict[int, object]:
         """picture id → the row's value in ``column``, of rows that have both.
 
-        Of rows that share a picture, the first by key speaks.
+        Of rows that share a picture, the first by key speaks. An empty text is no value: it is
+        what an empty field of a CSV file becomes.
         """
+        label = f"{self._table}.{quote(column)}"
         query = (
-            f"select {self._rows}.image_search_picture, {self._table}.{quote(column)} "
+            f"select {self._rows}.image_search_picture, {label} "
             f"from {self._table} join {self._rows} on {self._join} "
             f"where {self._rows}.image_search_picture is not null "
-            f"and {self._table}.{quote(column)} is not null{and_(where)} "
+            f"and {label} is not null and {label} != ''{and_(where)} "
             f"order by {', '.join(self._own_keys)}"
         )
         found: dict[int, object] = {}
