@@ -12,6 +12,7 @@ import pytest
 
 from datasette_image_search import catalog
 from datasette_image_search.collection import Collection, evaluate, evaluation
+from datasette_image_search.errors import UsageError
 from datasette_image_search.vector_index import SidecarWriter
 
 
@@ -95,3 +96,20 @@ def test_labels_of_any_kind_count_and_empty_ones_do_not(halves, monkeypatch):
     off = sum((sum(hits) - len(hits) * mean[0]) ** 2 for hits in of_label.values())
     assert off > 0
     assert found.p_at_1_error == pytest.approx(math.sqrt(off * 4 / 3) / 15, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "label, queries, gallery, said",
+    [
+        ("half", "id > 90", None, "no row that fits --queries has an embedded picture and"),
+        ("half", "id < 9", "id > 90", "no row that fits --gallery has an embedded picture and"),
+        ("empty", None, None, "no row has an embedded picture and something in 'empty': "),
+        ("half", "id = 1", "id = 2", "no row that fits has another picture with the same 'half'"),
+    ],
+)  # fmt: skip
+def test_what_leaves_nothing_to_measure_is_told(halves, label, queries, gallery, said):
+    with closing(sqlite3.connect(catalog.database_path(halves.conn))) as conn, conn:
+        conn.execute("alter table products add empty text default ''")
+    with pytest.raises(UsageError) as caught:
+        evaluate(halves, label, queries=queries, gallery=gallery)
+    assert str(caught.value).startswith(said)

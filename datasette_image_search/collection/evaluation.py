@@ -56,7 +56,8 @@ def evaluate(
     """Ask with every labelled row that fulfils ``queries`` (an SQL condition), among the
     rows that fulfil ``gallery``, the row itself and its picture's other rows left out.
 
-    Queries whose label no other picture has cannot be answered and are not asked.
+    Queries whose label no other picture has cannot be answered and are not asked. Raises
+    :class:`UsageError` where there are no others.
     """
     table = Table.read(collection.conn, collection.record.table_name)
     column = table.column(label)
@@ -65,6 +66,13 @@ def evaluate(
     stored = set(collection.index.ids().tolist())
     asked = {id: found for id, found in asked.items() if id in stored}
     among = {id: found for id, found in among.items() if id in stored}
+    for option, condition, found in (("queries", queries, asked), ("gallery", gallery, among)):
+        if not found:
+            fits = f" that fits --{option}" if condition else ""
+            raise UsageError(
+                f"no row{fits} has an embedded picture and something in {column!r}: "
+                "there is nothing to measure."
+            )
     results = []
     ids = np.fromiter(among, np.int64, len(among))
     of_label = Counter(among.values())
