@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from datasette_image_search import catalog
-from datasette_image_search.collection import Collection, evaluate, evaluation
+from datasette_image_search.collection import Collection, Progress, evaluate, evaluation
 from datasette_image_search.errors import UsageError
 from datasette_image_search.vector_index import SidecarWriter
+from datasette_image_search.vector_index.snapshot import Snapshot
 
 
 @pytest.fixture
@@ -96,6 +97,42 @@ def test_labels_of_any_kind_count_and_empty_ones_do_not(halves, monkeypatch):
     off = sum((sum(hits) - len(hits) * mean[0]) ** 2 for hits in of_label.values())
     assert off > 0
     assert found.p_at_1_error == pytest.approx(math.sqrt(off * 4 / 3) / 15, abs=1e-4)
+
+
+def test_an_embed_in_the_middle_changes_no_figure(halves, monkeypatch):
+    monkeypatch.setattr(evaluation, "_AT_ONCE", 8)
+    index, ids = halves.index, halves.index.ids()
+    vectors = index.vectors(ids)
+
+    class Embedding(Progress):
+        def advance(self, rows):
+            with SidecarWriter(index.path, index.identity) as writer:
+                writer.remove(ids[:12])
+                writer.add(ids[12:] + 100, vectors[12:])
+                writer.save()
+
+    expected = evaluate(halves, "half")
+    assert evaluate(halves, "half", progress=Embedding()) == expected
+    assert len(halves.index) == 24 and not halves.index.contains(ids[:12]).any()
+
+
+@pytest.mark.parametrize(
+    "queries, gallery, filtered",
+    [(None, None, False), ("id < 9", None, False), (None, "id < 9", True)],
+)
+def test_all_pictures_are_searched_without_a_filter(
+    halves, monkeypatch, queries, gallery, filtered
+):
+    """With one FAISS compares vector by vector, and no batch by a product of matrices."""
+    search, seen = Snapshot.search, []
+
+    def watched(snapshot, vectors, k, allowed=None):
+        seen.append(allowed is not None)
+        return search(snapshot, vectors, k, allowed)
+
+    monkeypatch.setattr(Snapshot, "search", watched)
+    evaluate(halves, "half", queries=queries, gallery=gallery)
+    assert seen == [filtered]
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,8 @@ def evaluate(
     column = table.column(label)
     asked = collection.rows.labelled(column, queries)
     among = collection.rows.labelled(column, gallery)
-    stored = set(collection.index.ids().tolist())
+    snapshot = collection.index.refresh()  # an embed that goes on meanwhile changes nothing
+    stored = set(snapshot.ids_at(snapshot.every_place()).tolist())
     asked = {id: found for id, found in asked.items() if id in stored}
     among = {id: found for id, found in among.items() if id in stored}
     for option, condition, found in (("queries", queries, asked), ("gallery", gallery, among)):
@@ -74,7 +75,8 @@ def evaluate(
                 "there is nothing to measure."
             )
     results = []
-    ids = np.fromiter(among, np.int64, len(among))
+    # Most often all that there are: without a filter a batch is compared six times as fast.
+    ids = None if len(among) == len(stored) else np.fromiter(among, np.int64, len(among))
     of_label = Counter(among.values())
     for id, own in asked.items():
         relevant = of_label[own] - (among.get(id) == own)
@@ -90,10 +92,9 @@ def evaluate(
     progress.start(len(results))
     for start in range(0, len(results), _AT_ONCE):
         part = results[start : start + _AT_ONCE]
-        vectors = collection.index.vectors(np.array([id for id, _, _ in part], np.int64))
-        for (id, own, relevant), found in zip(
-            part, collection.index.search(vectors, depth + 1, ids), strict=True
-        ):
+        places = snapshot.places(np.array([id for id, _, _ in part], np.int64))
+        found_each = snapshot.search(snapshot.read(places), depth + 1, ids)
+        for (id, own, relevant), found in zip(part, found_each, strict=True):
             others = [other for other in found.ids.tolist() if other != id][:depth]
             hits = np.array([among[other] == own for other in others], float)
             figures.append(_figures(hits, relevant, k))
