@@ -242,6 +242,14 @@ def test_evaluate_counts_as_people_do(shop):
     assert ": 1 query with 1 label of" in run(*asked, "id = 1").stdout
 
 
+def test_the_figures_of_evaluate_are_explained(shop):
+    said = run("evaluate", shop / "shop.db", "products", "--label", "category", "-k", 7).stdout
+    figures = re.findall(r"^  (\S+) ", said, re.MULTILINE)
+    assert figures == ["P@1", "P@10", "mAP@10", "recall@7"]
+    explained = re.findall(r"^  (\S+)  +\w", run("evaluate", "--help").stdout, re.MULTILINE)
+    assert {*figures[:3], "recall@k"} <= {*explained}
+
+
 @pytest.mark.parametrize("condition", ["price < ", "price ~ 3", "nothing = 1", "1; delete from x"])
 def test_what_is_wrong_with_a_condition_is_said_of_its_option(shop, condition):
     similar = ("similar", shop / "shop.db", "products")

@@ -202,7 +202,7 @@ def models():
 @command
 @click.argument("database", type=DATABASE)
 @click.argument("table")
-@click.option("--label", required=True, metavar="COLUMN", help="Rows alike have it in common")
+@click.option("--label", required=True, metavar="COLUMN", help="The column that says what is alike")
 @click.option("--queries", metavar="SQL", help="Ask only with rows that fulfil this")
 @click.option("--gallery", metavar="SQL", help="Search only among rows that fulfil this")
 @click.option(
@@ -215,6 +215,17 @@ def evaluate(database, table, label, queries, gallery, k, as_json):
     Example:
 
         datasette image-search evaluate shop.db products --label category
+
+    Asks with each picture whose label another picture has too, and counts as right the
+    matches that have it. Rows whose label is null or empty are left out; of rows with
+    the same picture the first by key counts. Each figure is a mean, from 0 to 1:
+
+    \b
+    P@1       share of first matches that are right; after ± the standard error,
+              by label: pictures of one tend to be found or missed together
+    P@10      share of the first ten; where a label has six pictures, at most 0.5
+    mAP@10    average precision of the first ten: the nearer to the top, the more
+    recall@k  share of all that are right which are among the first k
     """
     from . import reports
 
