@@ -466,6 +466,8 @@ def test_what_cannot_be_had_is_said_in_one_sentence(torch_home, tmp_path, monkey
         models.get("clip")
     with pytest.raises(ModelError, match="neither a file nor a set of weights for resnet18"):
         models.get("resnet18").find_weights("nope.pt")
+    with pytest.raises(ModelError, match=r"no file 'IMAGENET1K_V2' with weights for mini: "):
+        models.get("mini").find_weights("IMAGENET1K_V2")
     bad = tmp_path / "bad.pt"
     bad.write_bytes(b"not weights")
     model = models.get("resnet18")

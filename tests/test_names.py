@@ -103,6 +103,9 @@ def test_a_model_that_there_is_not_is_told_of_as_that(tmp_path):
     embed(tmp_path / "shop.db", "p", MINI)
     with pytest.raises(ModelError, match="no embedding model 'resnet'"):
         embed(tmp_path / "shop.db", "p", EmbedOptions(model="resnet"))
+    for anew in (EmbedOptions(model="", collection="q"), EmbedOptions(model="", replace=True)):
+        with pytest.raises(ModelError, match="no embedding model ''"):  # --model "$MODEL"
+            embed(tmp_path / "shop.db", "p", anew)
 
 
 # -- two databases ------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def _made(conn, database: Path, table_name: str, options: EmbedOptions, extra, o
     """A new collection, in the place of the ``old`` one if there is one."""
     catalog.refuse_reserved(table_name)
     table = Table.read(conn, table_name)
-    model = models.get(options.model or models.DEFAULT_MODEL, extra)
+    model = models.get(models.DEFAULT_MODEL if options.model is None else options.model, extra)
     geometry = pictures.Geometry(model.input_size, options.resize or "squash")
     metric = options.metric or "cosine"
     if metric not in METRICS:
@@ -166,7 +166,7 @@ def _as_before(conn, record: CollectionRecord, options: EmbedOptions, extra) -> 
         collection=record.name,
         column=options.column or record.column_name,
         root=options.root or record.root_path(conn),
-        model=options.model or record.model,
+        model=record.model if options.model is None else options.model,
         weights=weights,
         metric=options.metric or record.metric,
         resize=options.resize or record.resize,

@@ -30,7 +30,10 @@ class MiniModel:
     def find_weights(self, name: str | None = None, *, progress: bool = False) -> Weights:
         path = self._path(name)
         if not os.path.isfile(path):
-            raise ModelError(f"there are no weights at {path}.")
+            raise ModelError(
+                f"there is no file {str(path)!r} with weights for {self.id}: "
+                "name one with --weights."
+            )
         return Weights(_OURS if path == _FILE else path.name, path, file_sha256(path))
 
     @staticmethod
