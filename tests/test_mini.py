@@ -68,6 +68,29 @@ def test_from_bytes_is_the_same_network(network):
     assert torch.allclose(found, expected, atol=1e-4 * expected.abs().max())
 
 
+def fixed_vector():
+    """The vector of a picture of 25 fields, by weights that no file has."""
+    rng = np.random.default_rng(0)
+    network = mini.build_network()
+    for value in network.state_dict().values():
+        share = 6 / (value[0].numel() if value.dim() > 1 else 10)
+        value.copy_(torch.from_numpy(rng.random(value.shape) * 2 - 1) * share**0.5)
+    fields = torch.from_numpy(rng.integers(0, 256, (5, 5, 3), np.uint8))
+    side = mini.INPUT_SIZE // 5
+    picture = fields.repeat_interleave(side, 0).repeat_interleave(side, 1)
+    with torch.inference_mode():
+        return mini.FromBytes(network.eval())(picture[None])[0]
+
+
+def test_the_same_weights_make_the_same_vectors_as_ever():
+    """What is fixed in the code: a collection knows its vectors by the file of weights alone, and
+    would mix two kinds. Where these figures change, the weights that ship must."""
+    vector = fixed_vector()
+    first = [-1.340, 14.823, 9.051, -2.345, 13.065, 3.525, 8.032, 0.198]
+    assert vector[:8].tolist() == pytest.approx(first, abs=0.01)
+    assert float(vector.norm()) == pytest.approx(103.362, abs=0.01)
+
+
 def test_pooling_is_a_mean_that_leans_to_the_middle():
     pool = mini.Pool(3)
     maps = torch.rand(2, 3, 5, 7, generator=torch.Generator().manual_seed(0))
