@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import sqlite3
 from contextlib import closing
@@ -36,6 +37,20 @@ def keyed(shop_copy):
     return database
 
 
+def add_collection(database, number: int, **changes) -> None:
+    """The products' own again, with ``changes``, and without a file of vectors."""
+    rows = f"image_search_rows_{number}"
+    with closing(sqlite3.connect(database)) as conn, conn:
+        conn.row_factory = sqlite3.Row
+        line = dict(conn.execute("select * from image_search_collections").fetchone())
+        line |= {"id": number, "sidecar": f"shop.{number}.faiss", **changes}
+        marks = ", ".join("?" for _ in line)
+        conn.execute(f"insert into image_search_collections values ({marks})", [*line.values()])
+        query = "select sql from sqlite_master where name = 'image_search_rows_1'"
+        conn.execute(conn.execute(query).fetchone()[0].replace("image_search_rows_1", rows, 1))
+        conn.execute(f"insert into {rows} select * from image_search_rows_1")
+
+
 async def test_a_row_page_has_no_filters_to_keep(shop):
     ds = Datasette([str(shop / "shop.db")])
     page = await ds.client.get("/shop/products/1?fbclid=abc&category=box")
@@ -44,6 +59,34 @@ async def test_a_row_page_has_no_filters_to_keep(shop):
     table = await ds.client.get("/shop/products?category=box")
     similar = [link for link in hrefs(table.text) if "_similar=" in link]
     assert len(similar) == 6 and all("category=box" in link for link in similar)
+
+
+@pytest.mark.skipif(not NEWER, reason="rows have no menu in Datasette 0.65")
+async def test_a_rows_menu_leads_where_its_cells_do(shop_copy):
+    """To one collection of each column, and from there to the others."""
+    database = shop_copy / "shop.db"
+
+    async def shown() -> tuple[list, list]:
+        page = (await Datasette([str(database)]).client.get("/shop/products/1?category=box")).text
+        menu = re.findall(r'<a href="([^"]*)" role="menuitem"[^>]*>(Find [^<]*)', page)
+        cells = re.findall(r'class="image-search-cell-link" href="([^"]*)"', page)
+        return [(html.unescape(to), label.strip()) for to, label in menu], cells
+
+    assert await shown() == (
+        [(f"{PAGE}?_similar=1", "Find similar pictures")],
+        [f"{PAGE}?_similar=1"],
+    )
+    with closing(sqlite3.connect(database)) as conn, conn:
+        conn.execute("alter table products add back text")
+        conn.execute("update products set back = picture")
+    add_collection(database, 2, name="by distance", metric="l2")
+    add_collection(database, 3, name="backs", column_name="back")
+    menu, cells = await shown()
+    assert menu == [
+        (f"{PAGE}?_similar=1", "Find similar pictures by picture"),
+        (f"{PAGE}?_similar=1&_collection=backs", "Find similar pictures by back"),
+    ]
+    assert [html.unescape(to) for to in cells] == [to for to, _ in menu]
 
 
 async def test_the_column_beside_a_path_keeps_its_link(keyed):

@@ -181,20 +181,28 @@ async def table_menu(datasette, database: str, table: str) -> list[dict]:
 
 
 async def row_menu(datasette, database: str, table: str, row) -> list[dict]:
+    """An entry for each picture column, as each has a link in its cell. The page it leads to
+    names the other collections, of the same column too."""
     records = await collections.known_of_table(datasette.get_database(database), table)
-    try:
-        key = tuple(_plain(row[name]) for name in records[0].key_columns) if records else None
-    except (KeyError, IndexError):
-        key = None
-    if key is None:
-        return []
-    return [
-        {
-            "href": links.search(datasette, database, table, [("_similar", links.row_path(key))]),
-            "label": "Find similar pictures",
-            "description": "Rows whose pictures look like this one's.",
-        }
-    ]
+    first: dict = {}
+    for record in records:
+        first.setdefault(record.column_name, record)
+    entries = []
+    for record in first.values():
+        try:
+            key = tuple(_plain(row[name]) for name in record.key_columns)
+        except (KeyError, IndexError):
+            continue
+        by = collections.by_column(records, record)
+        name = None if record == records[0] else record.name
+        entries.append(
+            {
+                "href": search_url(datasette, database, table, links.row_path(key), name),
+                "label": f"Find similar pictures{f' by {labels.cut(by)}' if by else ''}",
+                "description": "Rows whose pictures look like this one's.",
+            }
+        )
+    return entries
 
 
 async def main_menu(datasette, actor) -> list[dict]:
