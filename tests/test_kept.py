@@ -83,6 +83,28 @@ def test_what_takes_long_to_make_keeps_no_other_waiting():
     assert made == ["made"]
 
 
+def test_what_is_looked_at_in_passing_takes_no_others_place():
+    kept, made = opened._Kept(3), []
+
+    def get(key, **how):
+        kept.get(key, lambda: made.append(key) or key, **how)
+
+    get("used")
+    get("seen", in_passing=True)
+    get("used too")
+    get("used", in_passing=True)  # which is no use
+    get("one more", in_passing=True)  # for which there is no room
+    get("one more", in_passing=True)
+    assert made == ["used", "seen", "used too", "one more", "one more"]
+    get("new")
+    get("used")
+    get("used too")
+    assert made[5:] == ["new"]
+    get("newer")
+    get("used")
+    assert made[6:] == ["newer"]  # in the place of the one that was used longest ago: "new"
+
+
 RENAME = "update image_search_collections set name = 'things'"
 DROP = "delete from image_search_collections"
 

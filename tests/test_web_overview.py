@@ -12,6 +12,7 @@ from contextlib import closing
 import pytest
 from datasette.app import Datasette
 
+from datasette_image_search.collection import opened
 from datasette_image_search.web import versions
 
 MANY = 60
@@ -85,6 +86,26 @@ async def test_a_list_of_many_is_read_once_and_not_for_each(many, monkeypatch):
     assert len(hidden) == 1
     if versions.READS_PERMISSIONS:
         assert len(asked) <= 20
+
+
+async def test_the_list_closes_none_that_searches_use(many, monkeypatch):
+    """More collections are listed than stay open."""
+    made, sidecar = [], opened.Sidecar
+
+    def watched(path, identity):
+        made.append(path.name)
+        return sidecar(path, identity)
+
+    monkeypatch.setattr(opened, "Sidecar", watched)
+    monkeypatch.setattr(opened, "_sidecars", opened._Kept(8))
+    ds = served(many)
+    used = ["products", "table030", "table061"]
+    for _ in range(2):
+        for table in used:
+            assert (await ds.client.get(f"/shop/{table}/-/image-search.json")).status_code == 200
+        listed = (await ds.client.get("/-/image-search.json")).json()["collections"]
+        assert [one["pictures"] for one in listed] == [24] * (MANY + 1)
+    assert [made.count(f"shop.{table}.faiss") for table in used] == [1, 1, 1]
 
 
 ADMIN = {"id": "admin"}

@@ -33,12 +33,21 @@ class _Kept:
         self._lock = threading.Lock()
         self._makers: set[int] = set()
 
-    def get(self, key, make: Callable):
+    def get(self, key, make: Callable, *, in_passing: bool = False):
+        """The value of ``key``, made where it is not there.
+
+        Asked for ``in_passing``, it takes no other's place, and is the first to go.
+        """
         with self._lock:
-            kept = self._values.setdefault(key, _Value())
-            self._values.move_to_end(key)
-            while len(self._values) > self._most:
-                self._values.popitem(last=False)
+            kept = self._values.get(key) or _Value()
+            if not in_passing:
+                self._values[key] = kept
+                self._values.move_to_end(key)
+                while len(self._values) > self._most:
+                    self._values.popitem(last=False)
+            elif key not in self._values and len(self._values) < self._most:
+                self._values[key] = kept
+                self._values.move_to_end(key, last=False)
         if kept.made:
             return kept.made[0]
         thread = threading.get_ident()
@@ -84,9 +93,14 @@ def looked_up(conn: sqlite3.Connection, key, make: Callable):
     return _connections.get(id(conn), lambda: _LookedUp(conn)).get(key, make)
 
 
-def opened_sidecar(path: Path, identity: Identity) -> Sidecar:
-    """The sidecar at ``path``, opened once; it follows the file by itself."""
-    return _sidecars.get((str(path), identity), lambda: Sidecar(path, identity))
+def opened_sidecar(path: Path, identity: Identity, *, in_passing: bool = False) -> Sidecar:
+    """The sidecar at ``path``, opened once; it follows the file by itself.
+
+    Where it is looked at ``in_passing``, as by a list of all, none that searches use is closed.
+    """
+    return _sidecars.get(
+        (str(path), identity), lambda: Sidecar(path, identity), in_passing=in_passing
+    )
 
 
 def loaded_model(

@@ -63,14 +63,16 @@ def identity_of(record: CollectionRecord) -> Identity:
 class Collection:
     """One collection, opened for reading through a connection to its database.
 
-    Cheap to make: the sidecar is shared by all that ask in this process.
+    Cheap to make: the sidecar is shared by all that ask in this process. One that is looked at
+    ``in_passing`` takes no other's place among those that stay open.
     """
 
-    def __init__(self, conn: sqlite3.Connection, record: CollectionRecord):
+    def __init__(self, conn: sqlite3.Connection, record: CollectionRecord, *, in_passing=False):
         self.conn = conn
         self.record = record
         self.rows = Rows(conn, record)
         self._index = None
+        self._in_passing = in_passing
 
     @classmethod
     def open(
@@ -106,7 +108,7 @@ class Collection:
         if self._index is None:
             path, identity = self.record.sidecar_path(self.conn), identity_of(self.record)
             try:
-                index = opened_sidecar(path, identity)
+                index = opened_sidecar(path, identity, in_passing=self._in_passing)
                 index.refresh()  # one that was opened before may have lost its files since
             except SidecarError:
                 if not self.rows.is_empty():

@@ -218,7 +218,7 @@ def _cover(datasette, conn: sqlite3.Connection, record, now, most: int):
         return None, []
     try:
         now.table(conn)
-        collection = Collection(conn, now)
+        collection = Collection(conn, now, in_passing=True)
         pictures = len(collection.index)
         with sqlite_timelimit(conn, datasette.sql_time_limit_ms):
             keys = collection.rows.first(most)
