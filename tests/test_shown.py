@@ -85,3 +85,15 @@ async def test_a_page_reads_what_it_shows(shop_copy, monkeypatch, label):
         if path == page:
             called = {"name": "red disc", "picture": "pictures/red-disc.png", "nosuch": "1"}[label]
             assert f'<a href="/shop/products/1">{called}</a>' in answer.text
+
+
+def test_a_collection_has_pictures_where_a_row_has_one(shop_copy):
+    with closing(sqlite3.connect(shop_copy / "shop.db")) as conn:
+        rows = Collection.open(conn, "products").rows
+        assert rows.has_pictures()
+        conn.execute(
+            "update image_search_rows_1 set image_search_picture = null where image_search_key0 > 1"
+        )
+        assert rows.has_pictures()
+        conn.execute("update image_search_rows_1 set image_search_picture = null")
+        assert not rows.has_pictures() and not rows.is_empty()

@@ -210,6 +210,10 @@ class Rows:
         """Has no row been looked at yet?"""
         return self.conn.execute(f"select 1 from {self._rows} limit 1").fetchone() is None
 
+    def has_pictures(self) -> bool:
+        """Has a row of this collection a picture?"""
+        return len(self.pictures_in_use(1)) > 0
+
     def pictures_in_use(self, most: int = -1) -> np.ndarray:
         """The ids (int64) of every picture that a row of this collection has; ``most`` of them."""
         query = (

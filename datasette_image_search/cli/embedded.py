@@ -50,6 +50,6 @@ def _how_to_forget(database, name: str) -> str:
     """Nothing is lost with a collection that has no picture."""
     with catalog.opened(database) as conn:
         record = catalog.find(conn, name)
-        if record is None or len(catalog.Rows(conn, record).pictures_in_use(1)):
+        if record is None or catalog.Rows(conn, record).has_pictures():
             return ""
     return f"; {command_line('forget', database, record.name)} removes the collection"

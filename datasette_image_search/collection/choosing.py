@@ -178,7 +178,7 @@ def _as_before(conn, record: CollectionRecord, options: EmbedOptions, extra) -> 
 def _took_a_wrong_column(conn, record: CollectionRecord, options: EmbedOptions) -> bool:
     """Was there no picture in its column, and is it another that is asked for now?"""
     other = options.column and not catalog.same_name(options.column, record.column_name)
-    return bool(other) and len(Rows(conn, record).pictures_in_use(1)) == 0
+    return bool(other) and not Rows(conn, record).has_pictures()
 
 
 def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, extra):

@@ -42,7 +42,7 @@ def require_its_files(conn, old: CollectionRecord, record: CollectionRecord) -> 
 
     A folder that is mistyped, or there but not mounted, would take from all rows what they have.
     """
-    if len(Rows(conn, old).pictures_in_use(1)) == 0:
+    if not Rows(conn, old).has_pictures():
         return
     sources = Sources(record.root_path(conn))
     every = RowsWriter(conn, record).values()
