@@ -14,6 +14,7 @@ import json
 import logging
 import sqlite3
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, wraps
@@ -28,6 +29,14 @@ Remembered = Callable[[object, str], object]
 
 
 LONGEST_ARGUMENT = 100_000  # characters or bytes; whoever asks may make one of a billion
+
+# A time limit is heard once in a thousand of SQLite's steps, and a call of ours is one of them,
+# however long it takes. After so many seconds, a query of more steps than that comes first.
+UNHEARD_SECONDS = 0.02
+_STEPS = """
+    with recursive n (i) as (select 1 union all select i + 1 from n limit 150)
+    select max(i) from n
+"""
 
 
 def register(
@@ -104,10 +113,18 @@ class _Unheld:
         by_address = sys.implementation.name == "cpython"
         self._held = None if by_address else conn
         self._address = id(conn)
+        self._heard = 0.0
 
     @property
     def connection(self) -> sqlite3.Connection:
         return self._held or ctypes.cast(self._address, ctypes.py_object).value
+
+    def let_it_be_stopped(self) -> None:
+        """Let a time limit stop the query that calls, if it is over."""
+        now = time.monotonic()
+        if now - self._heard >= UNHEARD_SECONDS:
+            self._heard = now
+            self.connection.execute(_STEPS).fetchone()
 
 
 def _open(conn: sqlite3.Connection, table):
@@ -167,6 +184,7 @@ def _guarded(this: _Unheld, function, for_reading: bool):
         owners = conn.row_factory, conn.text_factory
         conn.row_factory, conn.text_factory = None, decoded
         try:
+            this.let_it_be_stopped()
             _refuse(conn, arguments, for_reading)
             return function(*arguments)
         except ImageSearchError as error:

@@ -272,6 +272,17 @@ def test_what_interrupts_a_function_interrupts_its_query(conn, call, caplog):
     assert interrupted and not caplog.records
 
 
+def test_a_time_limit_is_heard_between_two_calls(conn, monkeypatch):
+    """Of a thousand calls in one row, without a step of SQLite's own in between."""
+    made, call = [], "similar_images('products', 1, 3)"
+    monkeypatch.setattr(sql_functions, "UNHEARD_SECONDS", 0)
+    monkeypatch.setattr(sql_functions, "_json", lambda *given: made.append(given) or "[]")
+    conn.set_progress_handler(lambda: len(made) > 1, 1000)
+    with pytest.raises(sqlite3.OperationalError, match="^interrupted$"):
+        ask(conn, f"select {', '.join([call] * 100)}")
+    assert len(made) == 2
+
+
 def test_only_the_main_database_is_seen(shop, shop_copy, tmp_path):
     """None that is attached, and no temporary table of the same name."""
     other = sqlite3.connect(tmp_path / "other.db")
