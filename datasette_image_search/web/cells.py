@@ -8,7 +8,7 @@ from contextlib import aclosing
 from datasette.utils import is_url, truncate_url
 from markupsafe import Markup
 
-from ..errors import ImageSearchError
+from ..errors import ImageSearchError, UsageError
 from ..wording import shortened
 from . import collections, filters, labels, links, permissions, versions, visit
 
@@ -161,8 +161,19 @@ def search_url(
     own = [("_similar", path), ("_collection", collection)]
     given = [(key, value) for key, value in own if value is not None]
     # A row's own page has no filters: what stands in its address is of no table's columns.
-    kept = [] if _is_row_page(datasette) else filters.carried(visit.current().query_string)
-    return links.search(datasette, database, table, [*given, *kept])
+    kept = "" if _is_row_page(datasette) else _carried()
+    return links.search(datasette, database, table, given, kept=kept)
+
+
+def _carried() -> str:
+    """The filters of the page one is on, as they are in an address: once for all of its cells."""
+    now = visit.current()
+    if now.carried is None:
+        try:
+            now.carried = links.encoded(filters.carried(now.query_string))
+        except UsageError:  # too many: the search page would say so
+            now.carried = ""
+    return now.carried
 
 
 # -- menus ------------------------------------------------------------------------------

@@ -25,6 +25,11 @@ _LOOKS = {
 # fmt: on
 _LOOKS_PREFIXES = ("_facet", "_filter_", "_blob_")
 
+# All of them are in most links of a page. SQLite takes no more conditions in one query either.
+MOST_PARAMETERS = 1000
+# Each that is said has a link without it: of so many a page can have, and not of thousands.
+MOST_SAID = 50
+
 
 @dataclass(frozen=True)
 class Conditions:
@@ -35,8 +40,17 @@ class Conditions:
 
 
 def carried(query_string: str) -> Pairs:
-    """The parameters that choose rows, in the order they came."""
-    pairs = _redirected(parse_qsl(query_string, keep_blank_values=True))
+    """The parameters that choose rows, in the order they came.
+
+    Raises :class:`UsageError` where there are too many.
+    """
+    try:
+        given = parse_qsl(query_string, keep_blank_values=True, max_num_fields=MOST_PARAMETERS)
+    except ValueError:
+        raise UsageError(
+            f"there may be {MOST_PARAMETERS:,} parameters in an address at most."
+        ) from None
+    pairs = _redirected(given)
     return [(key, value) for key, value in pairs if _chooses_rows(key)]
 
 
@@ -95,13 +109,16 @@ def in_words(pairs: Pairs, applied: Conditions | None) -> list[tuple[str, Pairs]
     """(what a filter says, the parameters that are left without it) for each that is
     ``applied``; for all where that is not known, as after a mistake in one of them."""
     searched = applied is None or any(name.startswith("search") for name in applied.parameters)
-    said = [
-        (_words(key, value), pairs[:place] + pairs[place + 1 :])
-        for place, (key, value) in enumerate(pairs)
+    said: list[tuple[str, Pairs]] = []
+    for place, (key, value) in enumerate(pairs):
         # A table may have no index of its words.
-        if searched or not (key in ("_search", "_searchmode") or key.startswith("_search_"))
-    ]
-    return [(words, left) for words, left in said if words]
+        is_search = key in ("_search", "_searchmode") or key.startswith("_search_")
+        words = _words(key, value) if searched or not is_search else ""
+        if words and len(said) == MOST_SAID:
+            return [*said, ("and more", pairs[:place])]
+        if words:
+            said.append((words, pairs[:place] + pairs[place + 1 :]))
+    return said
 
 
 def _words(key: str, value: str) -> str:

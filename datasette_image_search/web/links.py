@@ -34,9 +34,17 @@ def overview(datasette) -> str:
     return str(datasette.urls.path("/-/image-search"))
 
 
-def search(datasette, database: str, table: str, pairs: Pairs = (), format: str = "") -> str:
+def search(
+    datasette, database: str, table: str, pairs: Pairs = (), format: str = "", kept: str = ""
+) -> str:
+    """``kept`` are more parameters, as :func:`encoded` once for many links."""
     path = f"{datasette.urls.table(database, table)}/-/image-search{format}"
-    return f"{path}?{urlencode(pairs)}" if pairs else path
+    query = "&".join(part for part in (encoded(pairs), kept) if part)
+    return f"{path}?{query}" if query else path
+
+
+def encoded(pairs: Pairs) -> str:
+    return urlencode(pairs)
 
 
 def row(datasette, database: str, table: str, key: tuple) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from ..errors import UsageError
 from . import filters, links, search
 from .settings import Settings
 
@@ -34,15 +35,23 @@ class Place:
 
     @cached_property
     def filters(self) -> links.Pairs:
-        """Asked for by each link of a page."""
-        return filters.carried(self.request.query_string)
+        """None where there are too many: that is said where they would be applied."""
+        try:
+            return filters.carried(self.request.query_string)
+        except UsageError:
+            return []
+
+    @cached_property
+    def _kept(self) -> str:
+        """The filters as most links of a page have them."""
+        return links.encoded(self.filters)
 
     def link(self, *own: tuple[str, str | int | None], pairs=None, format: str = "") -> str:
         """This page with other parameters of ours, in the same collection, with filters."""
         mine = [*own, ("_collection", self.collection_name)]
-        kept = self.filters if pairs is None else pairs
+        kept = self._kept if pairs is None else links.encoded(pairs)
         given = [(key, str(value)) for key, value in mine if value is not None]
-        return links.search(self.datasette, self.database, self.table, [*given, *kept], format)
+        return links.search(self.datasette, self.database, self.table, given, format, kept)
 
     def thumbnail(self, row: search.Row) -> str | None:
         if not row.has_thumbnail or not links.has_address(row.key):

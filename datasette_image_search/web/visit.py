@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Visit:
-    """One request. ``cache_control``, once set, is the response's last word on caching."""
+    """One request. ``cache_control``, once set, is the response's last word on caching;
+    ``carried`` are the page's filters, for its links."""
 
     path: str = ""
     query_string: str = ""
@@ -21,6 +22,7 @@ class Visit:
     key_cells: set[tuple[str, str]] = field(default_factory=set)
     found: dict[tuple, object] = field(default_factory=dict)
     cache_control: str | None = None
+    carried: str | None = None
 
     async def once(self, find: Callable[..., Awaitable], *question):
         """What ``find(*question)`` gives, asked once: a page has hundreds of cells."""
