@@ -412,3 +412,10 @@ async def test_memory_is_shared_and_given_back():
         with pytest.raises(Busy), memory.share(100) as two:
             two.take(1)
     assert memory.held == 0
+
+
+@pytest.mark.parametrize("kind", [FORM, "image/png"])
+def test_a_type_that_is_far_too_long_is_not_looked_into(kind):
+    """Some versions of python-multipart take the square of its length."""
+    assert "header that is far too long" in str(refusal([], f'{kind}; x="' + ";" * 60_000))
+    assert result([form(part(PICTURE, IMAGE))], f"{FORM}; x={'y' * 5000}") == PICTURE

@@ -19,6 +19,8 @@ async def read_picture(body: Body, share: Share) -> bytes:
     """
     from python_multipart.multipart import parse_options_header
 
+    if len(body.content_type or "") > _LONGEST_HEADER:
+        raise _header_too_long()  # of this too some versions take seconds to read 60,000 letters
     kind, options = parse_options_header(body.content_type)
     if kind == b"multipart/form-data":
         picture = _Field(options.get(b"boundary", b""), body.limit, share)
@@ -114,7 +116,7 @@ class _Field(_Whole):
         def add(data: bytes, start: int, end: int) -> None:
             self._header[place].extend(data[start:end])
             if len(self._header[place]) > _LONGEST_HEADER:
-                raise UsageError("The upload has a header that is far too long.")
+                raise _header_too_long()
 
         return add
 
@@ -132,6 +134,10 @@ class _Field(_Whole):
 
     def _end(self) -> None:
         self._ended = True
+
+
+def _header_too_long() -> UsageError:
+    return UsageError("The upload has a header that is far too long.")
 
 
 def _unreadable() -> UsageError:
