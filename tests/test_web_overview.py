@@ -10,7 +10,9 @@ import time
 from contextlib import closing
 
 import pytest
+from conftest import hrefs
 from datasette.app import Datasette
+from datasette.database import Database
 
 from datasette_image_search.collection import opened
 from datasette_image_search.web import versions
@@ -106,6 +108,24 @@ async def test_the_list_closes_none_that_searches_use(many, monkeypatch):
         listed = (await ds.client.get("/-/image-search.json")).json()["collections"]
         assert [one["pictures"] for one in listed] == [24] * (MANY + 1)
     assert [made.count(f"shop.{table}.faiss") for table in used] == [1, 1, 1]
+
+
+async def test_a_database_that_is_locked_takes_no_other_along(shop_copy, monkeypatch):
+    """Its catalog was known before."""
+    shutil.copy(shop_copy / "shop.db", shop_copy / "other.db")
+    ds = Datasette([str(shop_copy / f"{name}.db") for name in ("shop", "other")])
+    table_exists = Database.table_exists
+
+    async def locked(self, table):
+        if self.name == "shop":
+            raise sqlite3.OperationalError("database is locked")
+        return await table_exists(self, table)
+
+    monkeypatch.setattr(Database, "table_exists", locked)
+    page = await ds.client.get("/-/image-search")
+    assert page.status_code == 200 and "/other/products/-/image-search" in hrefs(page.text)
+    assert "The database shop cannot be read: database is locked." in page.text
+    assert "/-/image-search" in hrefs((await ds.client.get("/other")).text)
 
 
 ADMIN = {"id": "admin"}

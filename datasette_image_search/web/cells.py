@@ -221,9 +221,9 @@ async def main_menu(datasette, actor) -> list[dict]:
     for db in datasette.databases.values():
         try:
             records = await collections.of_database(db)
-        except ImageSearchError:
-            continue
-        async with aclosing(permissions.seen(datasette, actor, db, records)) as seen:
-            async for _ in seen:
-                return [{"href": links.overview(datasette), "label": "Image search"}]
+            async with aclosing(permissions.seen(datasette, actor, db, records)) as seen:
+                async for _ in seen:
+                    return [{"href": links.overview(datasette), "label": "Image search"}]
+        except (ImageSearchError, sqlite3.Error):
+            continue  # a page about another database goes on without this one
     return []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 from datasette import Forbidden, Response
 
 from ..errors import ImageSearchError
@@ -24,11 +26,10 @@ async def overview(request, datasette):
     for db in datasette.databases.values():
         try:
             records = await collections.of_database(db)
-        except ImageSearchError as error:
+            listed += await _listed(datasette, request.actor, db, records)
+        except (ImageSearchError, sqlite3.Error) as error:
             if await versions.can_view_database(datasette, request.actor, db.name):
-                problems.append(page.sentence(error))
-            continue
-        listed += await _listed(datasette, request.actor, db, records)
+                problems.append(_problem(db, error))
     if not listed and not await versions.can_view_instance(datasette, request.actor):
         if wants_json:
             return answers.failure(datasette, _REFUSED, 403)
@@ -42,6 +43,12 @@ async def overview(request, datasette):
         view_name="image_search_collections",
     )
     return methods.readable(datasette, Response.html(html))
+
+
+def _problem(db, error: Exception) -> str:
+    if isinstance(error, sqlite3.Error):  # it was read a moment ago, and is locked now
+        return f"The database {db.name} cannot be read: {error}."
+    return page.sentence(error)
 
 
 async def _listed(datasette, actor, db, records: list) -> list[dict]:
