@@ -386,6 +386,21 @@ async def test_row_without_a_picture(shop_copy):
     assert (await ds.client.get(f"{PAGE}.json?_similar=99")).json()["rows"] == []
 
 
+async def test_of_a_row_that_failed_visitors_are_told_no_reason(shop_copy):
+    """It names folders and hosts of the server."""
+    with closing(sqlite3.connect(shop_copy / "shop.db")) as conn, conn:
+        conn.execute(
+            "update image_search_rows_1 set image_search_picture = null, "
+            "image_search_error = 'there is no /srv/hush/3.png.' where image_search_key0 = 3"
+        )
+    ds = Datasette([str(shop_copy / "shop.db")])
+    said = "The picture of row 3 could not be read: 'datasette image-search status' says why."
+    for form in ("", ".json"):
+        answer = await ds.client.get(f"{PAGE}{form}?_similar=3")
+        assert answer.status_code == 200
+        assert said in html.unescape(answer.text) and "/srv/" not in answer.text
+
+
 async def test_immutable_database(shop):
     ds = Datasette([], immutables=[str(shop / "shop.db")])
     assert len((await ds.client.get(f"{PAGE}.json?_similar=1")).json()["rows"]) == 23
@@ -931,6 +946,30 @@ async def test_collections_are_looked_up_again_when_the_file_has_changed(shop_co
     os.utime(path, (10**9 + 1, 10**9 + 1))
     assert [await names(), await names()] == [["things"], ["things"]]
     assert calls.count("_read") == 4
+
+
+async def test_a_change_that_is_in_the_log_alone_is_seen(shop_copy, monkeypatch):
+    """In WAL mode the file itself stays as it was for a while."""
+    path = shop_copy / "shop.db"
+    ds = Datasette([str(path)])
+    calls = counted(ds.get_database("shop"), monkeypatch)
+
+    async def names() -> list[str]:
+        listed = (await ds.client.get("/-/image-search.json")).json()["collections"]
+        return [collection["collection"] for collection in listed]
+
+    with closing(sqlite3.connect(path)) as conn:  # the last one that closes writes the log back
+        conn.execute("pragma journal_mode = wal")
+        with conn:
+            conn.execute("update image_search_collections set name = 'first'")
+        for file in shop_copy.glob("shop.db*"):
+            os.utime(file, (10**9, 10**9))
+        assert [await names(), await names()] == [["first"], ["first"]]
+        assert calls.count("_read") == 1
+        with conn:
+            conn.execute("update image_search_collections set name = 'things'")
+        assert path.stat().st_mtime == 10**9
+        assert await names() == ["things"]
 
 
 # -- what is imported -----------------------------------------------------------------------

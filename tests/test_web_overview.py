@@ -7,7 +7,7 @@ import os
 import shutil
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import pytest
 from conftest import hrefs
@@ -15,7 +15,7 @@ from datasette.app import Datasette
 from datasette.database import Database
 
 from datasette_image_search.collection import opened
-from datasette_image_search.web import versions
+from datasette_image_search.web import search, versions
 
 MANY = 60
 # The package has a function of the same name.
@@ -126,6 +126,23 @@ async def test_a_database_that_is_locked_takes_no_other_along(shop_copy, monkeyp
     assert page.status_code == 200 and "/other/products/-/image-search" in hrefs(page.text)
     assert "The database shop cannot be read: database is locked." in page.text
     assert "/-/image-search" in hrefs((await ds.client.get("/other")).text)
+
+
+async def test_first_rows_that_take_too_long_are_left_out(shop, monkeypatch):
+    """Of a table with millions of rows without a picture, say."""
+
+    @contextmanager
+    def is_over(conn, ms):
+        conn.set_progress_handler(lambda: 1, 1)
+        try:
+            yield
+        finally:
+            conn.set_progress_handler(None, 1)
+
+    monkeypatch.setattr(search, "sqlite_timelimit", is_over)
+    ds = Datasette([str(shop / "shop.db")])
+    (one,) = (await ds.client.get("/-/image-search.json")).json()["collections"]
+    assert one["table"] == "products" and one["thumbnails"] == []
 
 
 ADMIN = {"id": "admin"}
