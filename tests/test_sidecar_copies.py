@@ -120,6 +120,43 @@ def test_a_database_beside_it_that_is_damaged_is_named(copied):
         embed(copied, "products")
 
 
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "create view {0} as with recursive n(sidecar) as "
+        "(select 1 union all select sidecar + 1 from n) select sidecar from n",
+        "create virtual table {0} using fts5(sidecar)",
+        'create table "{0}" (id integer primary key)',
+        'create table "{0}" (id integer primary key, sidecar as (hex(zeroblob(9))))',
+    ],
+    ids=["a view without an end", "a virtual table", "another table", "a computed column"],
+)
+@pytest.mark.parametrize("name", ["image_search_collections", "image_search_folders"])
+def test_what_is_called_as_a_catalogs_table_stops_no_neighbour(tmp_path, name, planted):
+    with closing(sqlite3.connect(tmp_path / "other.db")) as conn:
+        conn.executescript(planted.format(name))
+    (tmp_path / "shop.db").touch()
+    assert catalog.sidecars_of_others(tmp_path / "shop.db") == set()
+
+
+@pytest.mark.parametrize("name", ["image_search_collections", "Image_Search_Collections"])
+def test_a_list_that_another_program_has_made_anew_names_its_sidecars(copied, name):
+    """As 'sqlite-utils transform' does: what it names is written by nobody else."""
+    original = copied.parent / "shop.db"
+    with closing(sqlite3.connect(original)) as conn, conn:
+        conn.execute("alter table image_search_collections rename to before")
+        conn.execute(f'create table "{name}" as select * from before')
+        conn.execute("drop table before")
+    assert catalog.sidecars_of_others(copied) == {"shop.products.faiss"}
+    with closing(sqlite3.connect(copied)) as conn, conn:
+        conn.execute("delete from products where id > 3")
+    assert embed(copied, "products").removed == 21
+    with closing(catalog.connect(copied, write=True)) as conn:
+        record = catalog.require(conn, "products")
+        assert record.sidecar == "copy.products.faiss"
+        assert len(Sidecar(copied.parent / "shop.products.faiss", identity_of(record))) == 24
+
+
 def test_what_only_begins_as_a_database_names_none(shop_copy):
     (shop_copy / "notes").write_bytes(b"SQLite format 3\0, said the file")
     assert catalog.sidecars_of_others(shop_copy / "shop.db") == set()

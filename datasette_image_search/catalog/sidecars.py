@@ -11,11 +11,12 @@ from pathlib import Path
 from urllib.parse import quote as percent_encoded
 
 from ..errors import CatalogError, NotFound
-from . import schema
 from .collections import SIDECAR, collections
 from .connection import opened
+from .tables import same_name
 
 _HEADER = b"SQLite format 3\0"
+_LIST = "image_search_collections"
 
 
 def free_sidecar_name(conn: sqlite3.Connection, database: Path, collection: str) -> str:
@@ -81,10 +82,9 @@ def _sidecars_named(database: Path) -> set[str]:
     try:
         # As its own reader would: what a killed writer has left is rolled back.
         with opened(database) as conn:
-            schema.refuse_foreign(conn)
-            if not schema.has_table(conn, "image_search_collections"):
+            if not _has_list(conn):
                 return set()
-            found = conn.execute("select sidecar from main.image_search_collections").fetchall()
+            found = conn.execute(f"select sidecar from main.{_LIST}").fetchall()
             return {str(name) for (name,) in found}
     except NotFound:
         return set()  # it has just gone
@@ -92,3 +92,19 @@ def _sidecars_named(database: Path) -> set[str]:
         if str(error.__cause__) == "file is not a database":
             return set()
         raise
+
+
+def _has_list(conn: sqlite3.Connection) -> bool:
+    """Is there a table that names sidecars, whoever made it?
+
+    Another program may have made ours anew, and its sidecars are its own still. Of one that was
+    planted no more is believed than that: whoever may write to one database does not keep its
+    neighbours from being embedded. A view or a virtual table is asked nothing, it may never end;
+    nor is a column that is computed, which is not listed here.
+    """
+    query = "select sql from main.sqlite_master where type = 'table' and name = ? collate nocase"
+    found = conn.execute(query, (_LIST,)).fetchone()
+    if found is None or not found[0].upper().startswith("CREATE TABLE"):
+        return False
+    columns = conn.execute(f"pragma main.table_info({_LIST})").fetchall()
+    return any(same_name(column[1], "sidecar") for column in columns)
