@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import sqlite3
+from contextlib import closing
 
 import pytest
 from click.testing import CliRunner
@@ -37,6 +39,17 @@ def loaded(folder):
     done = CliRunner().invoke(image_search, arguments)
     assert done.exit_code == 0, done.output
     return done.stdout, done.stderr.splitlines()
+
+
+@pytest.mark.parametrize("path", [None, b"m.png"])
+def test_a_row_that_load_has_not_written_is_left_as_it_is(folder, path):
+    """SQLite takes null for a key of text, and a BLOB too."""
+    loaded(folder)
+    with closing(sqlite3.connect(folder.parent / "p.db")) as conn, conn:
+        conn.execute("insert into photos (path) values (?)", (path,))
+    assert loaded(folder)[0] == "0 added, 0 changed, 0 removed, 1 unchanged, 0 skipped.\n"
+    with closing(sqlite3.connect(folder.parent / "p.db")) as conn:
+        assert (path,) in conn.execute("select path from photos").fetchall()
 
 
 def test_what_is_damaged_is_named_before_what_is_of_another_kind(folder):

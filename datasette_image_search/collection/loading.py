@@ -267,7 +267,8 @@ def _known(conn, table: str) -> tuple[str, dict[str, tuple]]:
             f"{', '.join(_COLUMNS)}, or path is not its key. Choose another name."
         )
     name = catalog.quote(found.name)
-    rows = conn.execute(f"select path, bytes, modified from {name}")
+    # A path that is null or a BLOB was not written by load: such a row is left as it is.
+    rows = conn.execute(f"select path, bytes, modified from {name} where typeof(path) = 'text'")
     return found.name, {path: (size, modified) for path, size, modified in rows}
 
 
