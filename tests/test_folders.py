@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import pytest
@@ -32,6 +33,35 @@ def test_a_root_in_which_nothing_is_changes_nothing(shop_copy):
     assert neighbours(shop_copy) == before
     shutil.move(shop_copy / "pictures", shop_copy / "wrong" / "pictures")
     assert embed(database, "products", EmbedOptions(root=shop_copy / "wrong")).failed == 0
+
+
+def test_whole_paths_in_a_folder_that_was_moved(tmp_path):
+    """The way out is told, and leads out: no network runs again."""
+    old, new = tmp_path / "it's old", tmp_path / "new"
+    old.mkdir()
+    for number, colour in enumerate(list(COLOURS)[:3]):
+        draw("disc", colour).save(old / f"{number}.png")
+    rows = [{"id": n, "picture": str(old / f"{n}.png")} for n in range(3)]
+    (tmp_path / "data").mkdir()
+    database = tmp_path / "data" / "x.db"
+    db = sqlite_utils.Database(database)
+    db["t"].insert_all(rows, pk="id")
+    embed(database, "t", EmbedOptions(model="mini", root=old))
+    old.rename(new)
+    with pytest.raises(NotFound, match="is not there: name it with --root"):
+        embed(database, "t")
+    with pytest.raises(NotFound) as caught:
+        embed(database, "t", EmbedOptions(root=new))
+    told = re.fullmatch(
+        f"not one file of 'picture' is in {new}: nothing was changed; its paths are whole ones, "
+        f"and must be as they are below the folder: run the SQL (update .*) first. "
+        f"Until now it was {old}.",
+        str(caught.value),
+    )
+    with db.conn:
+        db.execute(told[1])
+    done = embed(database, "t", EmbedOptions(root=new))
+    assert (done.embedded, done.reused, done.failed) == (0, 3, 0)
 
 
 @pytest.mark.parametrize("inside", [True, False])

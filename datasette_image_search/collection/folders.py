@@ -48,10 +48,23 @@ def require_its_files(conn, old: CollectionRecord, record: CollectionRecord) -> 
     every = RowsWriter(conn, record).values()
     first = next(every, None)
     if is_path(first) and not any(map(sources.may_be_there, chain((first,), every))):
+        before, said = old.root_path(conn), "name the folder with --root"
+        if first.startswith(os.path.join(before, "")) and not before.is_dir():
+            said = f"{_how_to_shorten(record, before)} first"
         raise NotFound(
             f"not one file of {record.column_name!r} is in {sources.root}: nothing was changed; "
-            f"name the folder with --root. Until now it was {old.root_path(conn)}."
+            f"{said}. Until now it was {before}."
         )
+
+
+def _how_to_shorten(record: CollectionRecord, before: Path) -> str:
+    """Of whole paths, that lead to where a folder was which has been moved."""
+    column = catalog.quote(record.column_name)
+    start = os.path.join(before, "").replace("'", "''")
+    return (
+        "its paths are whole ones, and must be as they are below the folder: run the SQL "
+        f"update {catalog.quote(record.table_name)} set {column} = replace({column}, '{start}', '')"
+    )
 
 
 def refuse_another_tables_files(conn, record: CollectionRecord) -> None:
