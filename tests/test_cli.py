@@ -143,6 +143,22 @@ def test_similar_as_json_and_csv_by_row_and_by_file(shop):
     assert len(few) == cheap > 2 and all(row["price"] < 20 for row in few)
 
 
+@pytest.mark.parametrize("style", ["table", "json", "csv"])
+def test_a_match_that_is_deleted_before_it_is_shown_is_left_out(shop_copy, monkeypatch, style):
+    database, search = shop_copy / "shop.db", Collection.similar_to_row
+
+    def searched(*arguments):
+        found = search(*arguments)
+        with closing(sqlite3.connect(database)) as conn, conn:
+            conn.execute("delete from products where id = ?", found[0].key)
+        return found
+
+    monkeypatch.setattr(Collection, "similar_to_row", searched)
+    shown = run("similar", database, "products", 1, "-k", 3, "--format", style).stdout
+    count = {"table": shown.count("\n") - 2, "csv": shown.count("\n") - 1}
+    assert (len(json.loads(shown)) if style == "json" else count[style]) == 2
+
+
 def test_columns_with_our_names_are_not_lost(shop_copy):
     with sqlite3.connect(shop_copy / "shop.db") as conn:
         conn.execute("alter table products add _score text default 'own'")

@@ -175,7 +175,8 @@ class Rows:
         ]
 
     def contents(self, keys: list[tuple]) -> tuple[tuple[str, ...], list[tuple]]:
-        """(column names, rows) of the user's table, the rows in the order of ``keys``."""
+        """(column names, rows) of the user's table, the rows in the order of ``keys``; None for
+        one that is not there."""
         test = " and ".join(f"{own} = ?" for own in self._own_keys)
         query = f"select * from {self._table} where {test}"
         rows = [self.conn.execute(query, key).fetchone() for key in keys]

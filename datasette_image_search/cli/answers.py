@@ -65,6 +65,9 @@ def ask(database, table, pk, image, k, where, extra_models, *, drawn: bool = Fal
                 matches = collection.similar_to_vector(vector, k, where)
             question = "the picture on stdin" if image == STDIN else str(image)
         columns, rows = collection.rows.contents([match.key for match in matches])
+        # Another program may have deleted some of them since they were found.
+        there = [number for number, row in enumerate(rows) if row is not None]
+        matches, rows = [matches[n] for n in there], [rows[n] for n in there]
         return Answer(
             question,
             collection.record.model,
