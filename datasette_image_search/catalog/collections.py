@@ -105,7 +105,8 @@ class CollectionRecord:
             # Not which tables there are: visitors who may see this one may not see them.
             raise NotFound(
                 f"the table {self.table_name!r} of the collection {self.name!r} is not in "
-                f"{database_name(conn)} any more."
+                f"{database_name(conn)} any more: give it its name back, or remove the collection "
+                f"with {command_line('forget', database_name(conn), self.name)}."
             ) from None
 
     def has_key_of(self, conn: sqlite3.Connection, table: Table) -> bool:
