@@ -13,7 +13,7 @@ from datasette.cli import cli
 
 from datasette_image_search import catalog
 from datasette_image_search.catalog_names import FIXED
-from datasette_image_search.collection import embed, repair, verify
+from datasette_image_search.collection import EmbedOptions, embed, repair, verify
 from datasette_image_search.errors import CatalogError
 
 TABLES = [*FIXED, "image_search_rows_1"]
@@ -151,6 +151,33 @@ def test_rows_of_no_collection_are_in_nobodys_way(database):
     with closing(sqlite3.connect(database)) as conn, conn:
         conn.execute('create table "image_search_rows_9" (image_search_key0 primary key)')
     assert repair(database) == []
+
+
+@pytest.mark.parametrize("lost", [*FIXED[1:], "image_search_rows_1"])
+def test_a_table_of_the_catalog_that_was_dropped_is_made_anew(database, lost):
+    """And no vector is lost with it: the network has nothing to do."""
+    with closing(sqlite3.connect(database)) as conn:
+        conn.execute(f"drop table {lost}")
+    with closing(catalog.connect(database)) as conn:
+        ((problem,),) = [finding.problems for finding in verify(conn)]
+    assert lost in problem and "'datasette image-search repair' makes it anew." in problem
+    said = "\n".join(repair(database))
+    assert f"{lost} had gone, and is there again: run " in said
+    assert ("embed shop.db products" in said) == (lost == "image_search_rows_1")
+    done = embed(database, "products", EmbedOptions(model="resnet18"))
+    assert (done.embedded, done.failed) == (0, 0)
+    assert is_sound(database) and repair(database) == []
+
+
+def test_rows_that_were_dropped_with_their_table_wait_for_it(database):
+    with closing(sqlite3.connect(database)) as conn:
+        conn.execute("drop table image_search_rows_1")
+        conn.execute("alter table products rename to away")
+    assert "image_search_rows_1 had gone" in repair(database)[0]
+    with closing(sqlite3.connect(database)) as conn:
+        conn.execute("alter table away rename to products")
+    assert embed(database, "products").embedded == 0
+    assert is_sound(database)
 
 
 def test_rows_with_another_key_are_trusted_by_nobody(database):

@@ -1146,7 +1146,8 @@ def test_one_collection_that_cannot_be_checked_leaves_the_others(shop_copy, torc
     found = {finding.name: finding.problems for finding in verify(conn)}
     assert not found["products"] and found["broken"] and found["busy"]
     assert found["lost"] == [
-        f"SQLite says about shop.db: no such table: main.image_search_rows_{lost.id}."
+        f"SQLite says about shop.db: no such table: main.image_search_rows_{lost.id}, which is the "
+        "catalog's: 'datasette image-search repair' makes it anew."
     ]
     told = {one.record.name: one.problem for one in collection.status(conn)}
     assert told["products"] is None and told["lost"] == found["lost"][0]

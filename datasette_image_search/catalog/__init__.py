@@ -24,7 +24,7 @@ from .connection import (
     transaction,
 )
 from .folders import folder_of, portable, remember_folder
-from .remade import make_as_ours
+from .remade import lost_tables, make_as_ours, make_lost
 from .rows import Rows
 from .rows_writer import (
     Candidate,
@@ -69,7 +69,9 @@ __all__ = [
     "has_journal",
     "insert",
     "is_interrupted",
+    "lost_tables",
     "make_as_ours",
+    "make_lost",
     "opened",
     "plainly",
     "portable",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
@@ -12,6 +13,7 @@ from ..wording import decoded
 from . import schema
 
 PATIENCE_SECONDS = 10
+_LOST = re.compile(r"no such table: (main\.)?image_search_\w+")
 _LOCKED = ("database is locked", "database table is locked", "database schema is locked")
 
 
@@ -162,6 +164,11 @@ def plainly(database: Path | str):
             )
         elif text == "attempt to write a readonly database":
             text = f"{name} cannot be written: the file or its folder is read-only."
+        elif _LOST.fullmatch(text):  # somebody has dropped it
+            text = (
+                f"SQLite says about {name}: {text}, which is the catalog's: "
+                "'datasette image-search repair' makes it anew."
+            )
         elif text == "database or disk is full":
             text = f"{name} cannot be written: the disk is full."
         else:

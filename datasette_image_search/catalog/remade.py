@@ -1,5 +1,7 @@
 """A catalog whose tables another program has made anew, as 'sqlite-utils transform' does of the one
 that it is given. What is in them may be ours still: only who owns the database can know.
+
+And one some of whose tables have been dropped.
 """
 
 from __future__ import annotations
@@ -8,9 +10,10 @@ import sqlite3
 from contextlib import closing
 
 from ..catalog_names import FIXED
-from ..errors import CatalogError
+from ..errors import CatalogError, NotFound
+from ..wording import command_line
 from . import schema
-from .collections import collections, key_columns
+from .collections import collections, key_columns, renew_key
 from .connection import transaction
 from .tables import Table, database_name, quote
 
@@ -52,6 +55,37 @@ def make_as_ours(conn: sqlite3.Connection, trusted: bool) -> list[str]:
     return [f"{name} is our own again, with what was in it." for name in foreign]
 
 
+def lost_tables(conn: sqlite3.Connection) -> list[str]:
+    """Those of our tables that have been dropped, save rows tables."""
+    there = schema.version(conn) > 0
+    return [name for name in FIXED if there and not schema.has_table(conn, name)]
+
+
+def make_lost(conn: sqlite3.Connection) -> list[str]:
+    """Make what has been dropped of our tables; what was done, and how to fill them."""
+    lost = lost_tables(conn)
+    for name in lost:
+        with transaction(conn), closing(_made(conn, name)) as ours:
+            for statement in _statements(ours, name):
+                conn.execute(statement)
+    said = [f"{name} had gone, and is there again: run load and embed again." for name in lost]
+    for record in collections(conn):
+        name = schema.rows_table(record.id)
+        if not schema.has_table(conn, name):
+            try:
+                table = Table.read(conn, record.table_name)
+            except NotFound:
+                table = Table(record.table_name, {}, record.key_columns)
+            with transaction(conn):
+                renew_key(conn, record, table)
+            again = command_line("embed", database_name(conn), record.name)
+            said.append(
+                f"{name} had gone, and is there again: run {again}, which reads the rows anew and "
+                "keeps the vectors."
+            )
+    return said
+
+
 def _refuse_what_is_no_table(conn: sqlite3.Connection, name: str) -> None:
     """A view or a virtual table is asked nothing: it may never end."""
     query = "select type, sql from main.sqlite_master where name = ?"
@@ -66,11 +100,7 @@ def _make_anew(conn: sqlite3.Connection, name: str) -> None:
     there = f"main.{quote(name)}"
     with closing(_made(conn, name)) as ours:
         columns = [row[1] for row in ours.execute(f"pragma table_info({name.lower()})")]
-        sql = ours.execute(
-            "select sql from sqlite_master where tbl_name = ? and sql is not null "
-            "order by type = 'index'",
-            (name.lower(),),
-        ).fetchall()
+        sql = _statements(ours, name)
     info = conn.execute(f"pragma main.table_xinfo({quote(name)})").fetchall()
     plain = {row[1] for row in info if row[6] == 0}
     lacking = [column for column in columns if column not in plain]
@@ -82,10 +112,19 @@ def _make_anew(conn: sqlite3.Connection, name: str) -> None:
     listed = ", ".join(columns)
     conn.execute(f"create table {_KEPT} as select {listed} from {there}")
     conn.execute(f"drop table {there}")
-    for (statement,) in sql:
+    for statement in sql:
         conn.execute(statement)
     conn.execute(f"insert into main.{name.lower()} ({listed}) select {listed} from {_KEPT}")
     conn.execute(f"drop table {_KEPT}")
+
+
+def _statements(ours: sqlite3.Connection, name: str) -> list[str]:
+    """What makes one of our tables, and then its indexes."""
+    query = (
+        "select sql from sqlite_master where tbl_name = ? and sql is not null "
+        "order by type = 'index'"
+    )
+    return [sql for (sql,) in ours.execute(query, (name.lower(),)).fetchall()]
 
 
 def _made(conn: sqlite3.Connection, name: str) -> sqlite3.Connection:

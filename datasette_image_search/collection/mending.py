@@ -33,6 +33,11 @@ def verify(conn: sqlite3.Connection) -> list[Finding]:
     (checked,) = conn.execute("pragma quick_check(1)").fetchone()
     if checked != "ok":
         return [Finding(catalog.database_name(conn), [f"SQLite finds damage: {checked}."], 0)]
+    if lost := catalog.lost_tables(conn):
+        said = (
+            f"its catalog lacks {', '.join(lost)}: 'datasette image-search repair' makes it anew."
+        )
+        return [Finding(catalog.database_name(conn), [said], 0)]
     return [_verify(conn, record) for record in catalog.collections(conn)]
 
 
@@ -70,7 +75,7 @@ def repair(database: Path, *, trust_catalog: bool = False) -> list[str]:
     """
     failed = []
     with catalog.opened(database, write=True) as conn:
-        said = catalog.make_as_ours(conn, trust_catalog)
+        said = catalog.make_as_ours(conn, trust_catalog) + catalog.make_lost(conn)
         for record in catalog.collections(conn):
             try:
                 with catalog.plainly(database):
