@@ -453,8 +453,10 @@ def test_what_is_refused_leaves_the_database_as_it_was(tmp_path, torch_home):
 def test_repair_says_what_it_cannot_mend(shop_copy):
     with closing(sqlite3.connect(shop_copy / "shop.db")) as conn:
         conn.execute("alter table products rename to goods")
-    said = "the table 'products' .* is not in shop.db any more: give it its name back, or remove "
-    with pytest.raises(NotFound, match=f"{said}.* image-search forget shop.db products'"):
+    said = (
+        "the table 'products' .* is not in shop.db any more: if it has another name now, embed that"
+    )
+    with pytest.raises(NotFound, match=f"{said} .* image-search forget shop.db products'"):
         repair(shop_copy / "shop.db")
 
 

@@ -1,4 +1,4 @@
-"""A table that names its rows otherwise than when it was embedded."""
+"""A table that has another name, or names its rows otherwise, than when it was embedded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from datasette_image_search import catalog, collection, sql_functions
 from datasette_image_search.collection import Collection, EmbedOptions, embed, repair, verify
-from datasette_image_search.errors import CatalogError
+from datasette_image_search.errors import CatalogError, NotFound, UsageError
 
 # Types of a key before and after; is it another key?
 CHANGES = {
@@ -110,3 +110,66 @@ def test_a_key_that_is_another_is_left_where_the_embed_is_refused(files, options
     with pytest.raises(Exception, match="has metric 'cosine', not 'l2'"):
         embed(database, "things", EmbedOptions(metric="l2"))
     assert database.read_bytes() == before
+
+
+# -- renamed --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("blob", [False, True])
+def test_a_table_and_a_column_that_were_renamed_keep_their_vectors(files, options, tmp_path, blob):
+    database = tmp_path / "shop.db"
+    make(tmp_path, files, "INTEGER")
+    if blob:
+        with closing(sqlite3.connect(database)) as conn, conn:
+            for number, file in enumerate(files, 1):
+                row = file.read_bytes(), number
+                conn.execute("update things set img = ? where code = ?", row)
+    embed(database, "things", options)
+    with closing(sqlite3.connect(database)) as conn:
+        conn.execute("alter table things rename column img to photo")
+    with pytest.raises(
+        NotFound, match="no column 'img' any more: embed another with --column NAME"
+    ):
+        embed(database, "things")
+    with pytest.raises(NotFound, match="has no column 'img'"):
+        embed(database, "things", EmbedOptions(column="img"))
+    with closing(sqlite3.connect(database)) as conn:
+        conn.execute("alter table things rename to goods")
+    with pytest.raises(NotFound, match="embed that with --collection things, else"):
+        embed(database, "things")
+    done = embed(database, "goods", EmbedOptions(column="photo", collection="things"))
+    assert (done.embedded, done.reused, done.unchanged) == (0, 0, 3)
+    with closing(catalog.connect(database)) as conn:
+        (record,) = catalog.collections(conn)
+        assert (record.name, record.table_name, record.column_name) == ("things", "goods", "photo")
+        assert len(Collection.open(conn, "goods").similar_to_row((1,))) == 2
+        assert verify(conn)[0].sound
+    assert embed(database, "goods").unchanged == 3
+
+
+def test_of_another_column_no_row_is_taken_for_what_it_was(files, options, tmp_path):
+    """A column that has gone may have been dropped, and the other one have other pictures."""
+    database = tmp_path / "shop.db"
+    make(tmp_path, files, "INTEGER")
+    embed(database, "things", options)
+    with closing(sqlite3.connect(database)) as conn, conn:
+        conn.execute("alter table things rename column img to photo")
+        conn.execute("update things set photo = ? where code = 1", (str(files[1]),))
+        conn.execute("update things set photo = null where code = 3")
+    done = embed(database, "things", EmbedOptions(column="photo"))
+    assert (done.reused, done.unchanged, done.removed) == (1, 1, 1)
+    with closing(catalog.connect(database)) as conn:
+        assert Collection.open(conn, "things").similarity((1,), (2,)) == 1
+
+
+def test_a_table_that_is_there_keeps_its_collection(files, options, tmp_path):
+    database = tmp_path / "shop.db"
+    make(tmp_path, files, "INTEGER")
+    embed(database, "things", options)
+    with closing(sqlite3.connect(database)) as conn, conn:
+        conn.execute("create table goods as select * from things")
+        conn.execute("alter table things add column photo text")
+    with pytest.raises(UsageError, match="belongs to table 'things', not to 'goods'"):
+        embed(database, "goods", EmbedOptions(collection="things"))
+    with pytest.raises(UsageError, match="has column 'img', not 'photo'"):
+        embed(database, "things", EmbedOptions(column="photo"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sqlite3
 from dataclasses import dataclass, fields
 from operator import attrgetter
@@ -94,7 +95,7 @@ class CollectionRecord:
         except NotFound:
             raise NotFound(
                 f"table {self.table_name!r} has no column {self.column_name!r} any more: "
-                "embed another with --column NAME --replace."
+                "embed another with --column NAME."
             ) from None
         return table
 
@@ -105,8 +106,9 @@ class CollectionRecord:
             # Not which tables there are: visitors who may see this one may not see them.
             raise NotFound(
                 f"the table {self.table_name!r} of the collection {self.name!r} is not in "
-                f"{database_name(conn)} any more: give it its name back, or remove the collection "
-                f"with {command_line('forget', database_name(conn), self.name)}."
+                f"{database_name(conn)} any more: if it has another name now, embed that with "
+                f"--collection {shlex.quote(self.name)}, else remove the collection with "
+                f"{command_line('forget', database_name(conn), self.name)}."
             ) from None
 
     def has_key_of(self, conn: sqlite3.Connection, table: Table) -> bool:

@@ -138,7 +138,7 @@ def settle(conn, chosen: Chosen) -> None:
     # Two databases of one name but for its end may have chosen the same sidecar at once.
     if not is_there(conn, before) or is_shared(Path(catalog.database_path(conn)), before):
         raise changed_meanwhile(before.name)
-    table = before.table_with_column(conn)
+    table = record.table_with_column(conn)
     if table.keys != record.key_columns:
         raise changed_meanwhile(before.name)
     is_known = before.has_key_of(conn, table)
@@ -183,6 +183,7 @@ def _took_a_wrong_column(conn, record: CollectionRecord, options: EmbedOptions) 
 
 def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, extra):
     """A collection that is there; what made its vectors cannot be changed in passing."""
+    before, record = record, _as_renamed(conn, record, name, options)
     if not (record.is_of(name) or record.is_called(name)):
         raise UsageError(
             f"the collection {record.name!r} belongs to table {record.table_name!r}, "
@@ -237,7 +238,22 @@ def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, 
     )
     if wanted.root != record.root:
         require_its_files(conn, record, wanted)
-    return Chosen(wanted, record, model, weights)
+    return Chosen(wanted, before, model, weights)
+
+
+def _as_renamed(conn, record: CollectionRecord, name: str, options: EmbedOptions):
+    """With the table and the column asked for, where its own are not there any more.
+
+    Renamed or others: each row is compared with what it had, and known pictures have vectors.
+    """
+    has_gone = not any(map(record.is_of, catalog.table_names(conn)))
+    if options.collection and has_gone:
+        record = replace(record, table_name=Table.read(conn, name).name)
+    if options.column:
+        table = Table.read(conn, record.table_name)
+        if not any(catalog.same_name(record.column_name, column) for column in table.columns):
+            record = replace(record, column_name=table.column(options.column))
+    return record
 
 
 def _weights_name(
