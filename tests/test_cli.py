@@ -532,6 +532,9 @@ def test_forget_removes_one_collection_and_nothing_else(shop_copy, torch_home):
     sqlite_utils.Database(bare)["products"].insert({"id": 1}, pk="id")
     assert failure("forget", bare, "products") == "There is no collection in bare.db."
     assert run("forget", database, "PRODUCTS").output == "products is forgotten.\n"
+    # Not the table's other one, which its name would mean to a search.
+    again = failure("forget", database, "products")
+    assert again == "There is no collection 'products', but small."
     assert not (shop_copy / "shop.products.faiss").exists()
     assert sqlite3.connect(database).execute(thumbnails).fetchone() == (24,)  # of the other
     assert len(json.loads(run("status", database, "--json").output)) == 1

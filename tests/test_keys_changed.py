@@ -112,6 +112,17 @@ def test_a_key_that_is_another_is_left_where_the_embed_is_refused(files, options
     assert database.read_bytes() == before
 
 
+def test_rows_that_are_to_be_read_anew_are_not_finished(files, options, tmp_path):
+    """Killed then, an embed leaves a collection that nobody shall take for a complete one."""
+    make(tmp_path, files, "TEXT")
+    embed(tmp_path / "shop.db", "things", options)
+    with closing(catalog.connect(tmp_path / "shop.db", write=True)) as conn:
+        record = catalog.require(conn, "things")
+        assert record.finished
+        catalog.renew_key(conn, record, record.table(conn))
+        assert catalog.require(conn, "things").finished is None
+
+
 # -- renamed --------------------------------------------------------------------------------
 
 

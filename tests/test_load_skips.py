@@ -52,6 +52,18 @@ def test_a_row_that_load_has_not_written_is_left_as_it_is(folder, path):
         assert (path,) in conn.execute("select path from photos").fetchall()
 
 
+def test_a_folder_that_is_empty_now_is_suspicious_however_few_there_were(folder):
+    """A card that is not in its reader may have had one picture."""
+    database, arguments = folder.parent / "p.db", ("photos", folder)
+    loaded(folder)
+    (folder / "m.png").rename(folder.parent / "m.png")
+    with pytest.raises(
+        UsageError, match="1 of the 1 pictures of 'photos' are no longer in .*prune"
+    ):
+        load(database, *arguments)
+    assert load(database, *arguments, prune=True).removed == 1
+
+
 def test_what_is_damaged_is_named_before_what_is_of_another_kind(folder):
     for number in range(30):
         (folder / f"IMG_{number:02}.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
