@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import signal
 import subprocess
 import sys
@@ -84,3 +85,9 @@ def test_a_killed_run_goes_on_to_the_same_weights(pictures, unbroken, tmp_path):
     mine = torch.load(tmp_path / "weights.pt", weights_only=True)
     for name, value in whole.items():
         np.testing.assert_allclose(mine[name].float(), value.float(), atol=2e-3, err_msg=name)
+
+
+def test_what_a_teacher_says_is_learned(pictures, tmp_path):
+    said = train(pictures, tmp_path, "--epochs", 4, "--teacher", mini.WEIGHTS_FILE)
+    far = [float(value) for value in re.findall(r"imitation ([\d.]+)", said)]
+    assert len(far) == 4 and far[-1] < 0.8 * far[0]

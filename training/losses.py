@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from datasette_image_search.models.mini import FEATURES, Trunk
+from datasette_image_search.models.mini import DIMENSIONS, FEATURES, Trunk
 
 EMBEDDED = 256
 PROJECTED = 128
@@ -17,6 +17,8 @@ class Learner(nn.Module):
       is a strong baseline for deep metric learning").
     * `projection`: for telling each picture from all others (Chen et al., 2020,
       "SimCLR"), which needs no labels and keeps what the labels do not ask for.
+
+    With a teacher there is a third, `taught`, for saying what the teacher says.
     """
 
     def __init__(self, kinds, drop=0.0):
@@ -29,10 +31,15 @@ class Learner(nn.Module):
         self.projection = nn.Sequential(
             nn.Linear(EMBEDDED, EMBEDDED), nn.ReLU(), nn.Linear(EMBEDDED, PROJECTED)
         )
+        self.taught = nn.Linear(FEATURES, DIMENSIONS)
+
+    def features(self, pictures):
+        """N×3×H×W → what the heads are given, N×FEATURES."""
+        return self.drop(self.norm(self.trunk(pictures)))
 
     def forward(self, pictures):
         """N×3×H×W → the embedding, N×EMBEDDED."""
-        return self.embed(self.drop(self.norm(self.trunk(pictures))))
+        return self.embed(self.features(pictures))
 
 
 def kind_loss(embedded, kinds, labels, scale=16.0, smoothing=0.05):
@@ -54,3 +61,8 @@ def instance_loss(queries, keys, order, share, temperature=0.15):
     of_own = F.cross_entropy(scores, own, reduction="none")
     of_other = F.cross_entropy(scores, order, reduction="none")
     return share * of_own + (1 - share) * of_other
+
+
+def imitation_loss(said, teacher):
+    """How far what is said is from what the teacher says: 1 − cosine, N losses."""
+    return 1 - F.cosine_similarity(said, teacher)

@@ -9,15 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from augment import cut_and_mix, view
 from data import CACHE_SIZE, cached, leave_out, read_tables
 from finish import finished, store
-from losses import Learner, instance_loss, kind_loss
+from losses import Learner, imitation_loss, instance_loss, kind_loss
 from measure import in_words, reduced_precision, standardised, validation_figures, vectors
 from optimiser import Optimiser
+from teacher import SIZE, Teacher
 
 from datasette_image_search.models import mini
 
@@ -61,6 +63,8 @@ def arguments():
         default=0.0,
         help="share of that earlier run's result in the weights that are written",
     )
+    add("--teacher", type=Path, help="weights of a trained mini: what it says is learned too")
+    add("--imitation", type=float, default=8.0, help="weight of what the teacher says")
     add("--epochs", type=int, default=90)
     add(
         "--cooldown",
@@ -120,6 +124,7 @@ class Run:
         self.learner.trunk.pools.requires_grad_(options.attend)
         self.average = Learner(len(names)).to(self.device, memory_format=torch.channels_last)
         self.average.load_state_dict(self.learner.state_dict())
+        self.teacher = Teacher(options.teacher, self.device) if options.teacher else None
         self.optimiser = Optimiser(self.learner, options.decay, options.gain)
         self.epoch = self.step = 0
         self.seconds = 0.0
@@ -189,7 +194,7 @@ class Run:
         steps = len(order) // options.batch
         last = self.epoch >= options.epochs - options.large
         size = options.sizes[1] if last else options.sizes[0]
-        total = np.zeros(2)
+        total = np.zeros(3)
         self.learner.train()
         for number in range(steps):
             rows = order[number * options.batch : (number + 1) * options.batch]
@@ -205,29 +210,23 @@ class Run:
         print(
             f"epoch {self.epoch}/{options.epochs} at {size} px: "
             f"kinds {total[0] / steps:.3f}, instances {total[1] / steps:.3f}, "
+            f"imitation {total[2] / steps:.3f}, "
             f"{took:.0f} s, {left:.0f} min left",
             flush=True,
         )
 
     def train_step(self, rows, size, generator):
-        """One step on two views of each picture. Returns the two losses."""
-        options = self.options
-        pixels = torch.from_numpy(self.pixels[rows]).to(self.device)
-        # channels first in memory too: the warp is faster so
-        pictures = pixels.permute(0, 3, 1, 2).contiguous().float().div_(255)
+        """One step on two views of each picture. Returns the three losses."""
+        options, count = self.options, len(rows)
         labels = self.labels[rows].to(self.device)
-        how = options.smallest, options.turn, options.tint, options.largest
-        clean = view(pictures, size, generator, *how)
-        other = view(pictures, size, generator, *how)
-        count = len(rows)
-        order, share = torch.arange(count, device=self.device), 1.0
-        draw = torch.rand(1, generator=generator, device=self.device).item()
-        if draw < options.mix:
-            other, order, share = cut_and_mix(other, generator)
-        both = standardised(torch.cat([clean, other]))
-        both = both.contiguous(memory_format=torch.channels_last)
+        clean, other, order, share = self.views(rows, size, generator)
+        said = self.teacher.says(other) if self.teacher else None
+        if other.shape[-1] > size:
+            other = F.interpolate(other, (size, size), mode="area")
+        both = torch.cat([clean, other]).contiguous(memory_format=torch.channels_last)
         with reduced_precision(self.device):
-            embedded = self.learner(both).float()
+            features = self.learner.features(both)
+            embedded = self.learner.embed(features).float()
         projected = self.learner.projection(embedded)
 
         def kinds_of(part, labels):
@@ -239,14 +238,36 @@ class Run:
             of_other = of_other + (1 - share) * kinds_of(embedded[count:], labels[order])
         kinds = (of_clean + of_other).mean() / 2
         instances = instance_loss(projected[count:], projected[:count], order, share).mean()
-        loss = kinds + options.instance * instances
+        imitation = torch.zeros(())
+        if self.teacher:
+            imitation = imitation_loss(self.learner.taught(features[count:].float()), said).mean()
+        loss = kinds + options.instance * instances + options.imitation * imitation
         self.optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.learner.parameters(), 5.0)
         self.optimiser.step()
         self.step += 1
         self.follow()
-        return kinds.item(), instances.item()
+        return kinds.item(), instances.item(), imitation.item()
+
+    def views(self, rows, size, generator):
+        """Two of each picture, standardised: one as it is, of the other a part may be another's.
+
+        With them the order of the others, and the share of its own in each. The second is as
+        large as a teacher must have it.
+        """
+        options = self.options
+        pixels = torch.from_numpy(self.pixels[rows]).to(self.device)
+        # channels first in memory too: the warp is faster so
+        pictures = pixels.permute(0, 3, 1, 2).contiguous().float().div_(255)
+        how = options.smallest, options.turn, options.tint, options.largest
+        clean = view(pictures, size, generator, *how)
+        other = view(pictures, max(size, SIZE) if self.teacher else size, generator, *how)
+        order, share = torch.arange(len(rows), device=self.device), 1.0
+        draw = torch.rand(1, generator=generator, device=self.device).item()
+        if draw < options.mix:
+            other, order, share = cut_and_mix(other, generator)
+        return standardised(clean), standardised(other), order, share
 
     @torch.no_grad()
     def follow(self):
