@@ -154,14 +154,14 @@ async def test_a_collection_that_is_replaced_while_a_request_is_answered(
     ds = Datasette([str(shop_copy / "shop.db")])
     opened, replaced = search.opened_sidecar, []
 
-    def late(sidecar, identity):
+    def late(sidecar, identity, **how):
         if not replaced:
             replaced.append(sidecar)
             conn = catalog.connect(shop_copy / "shop.db", write=True)
             options = EmbedOptions(replace=True)
             collection_for(conn, shop_copy / "shop.db", "products", options, None)
             conn.close()
-        return opened(sidecar, identity)
+        return opened(sidecar, identity, **how)
 
     monkeypatch.setattr(search, "opened_sidecar", late)
     response = await get(ds, path)
