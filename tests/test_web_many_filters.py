@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
+import io
 from urllib.parse import urlencode
 
 import pytest
 from conftest import hrefs
 from datasette.app import Datasette
+from PIL import Image
 
 from datasette_image_search.web import filters
 
@@ -43,6 +45,19 @@ async def test_more_parameters_than_there_may_be_are_refused(ds):
     page = await ds.client.get(f"{PAGE}?_similar=1&{many}")
     assert page.status_code == 400 and len(page.text) < 50_000
     assert "1,000 parameters in an address at most" in page.text and PAGE in hrefs(page.text)
+
+
+async def test_a_picture_sent_with_too_many_is_refused_with_them(ds):
+    """The answer it would lead to has no filters, and so the rows that were to be left out."""
+    many = urlencode([("id", "1")] * (filters.MOST_PARAMETERS + 1))
+    picture = io.BytesIO()
+    Image.new("RGB", (32, 32), "teal").save(picture, "PNG")
+    for format in ("", ".json"):
+        sent = await ds.client.post(
+            f"{PAGE}{format}?{many}", files={"image": ("p.png", picture.getvalue(), "image/png")}
+        )
+        assert sent.status_code == 400
+        assert "1,000 parameters in an address at most" in sent.text
 
 
 async def test_a_table_pages_filters_are_made_ready_once(ds, monkeypatch):

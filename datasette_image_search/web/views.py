@@ -14,6 +14,7 @@ from . import (
     answers,
     body,
     collections,
+    filters,
     links,
     methods,
     multipart,
@@ -145,6 +146,8 @@ async def _take_upload(place: Place) -> str:
         raise Forbidden("Pictures are taken from this site's own pages only.")
     if not await permissions.can_upload(datasette, request.actor, place.database, place.table):
         raise Forbidden("You do not have permission to search by an uploaded picture.")
+    # Of too many none go along to the answer, which would be of all rows then.
+    filters.carried(request.query_string)
     sent = body.Body(request, place.settings)
     try:
         uploads.check_room()
