@@ -184,3 +184,52 @@ def test_a_table_that_is_there_keeps_its_collection(files, options, tmp_path):
         embed(database, "goods", EmbedOptions(collection="things"))
     with pytest.raises(UsageError, match="has column 'img', not 'photo'"):
         embed(database, "things", EmbedOptions(column="photo"))
+
+
+@pytest.mark.parametrize("column", ["words", "empty", "number"])
+def test_a_wrong_column_or_table_in_the_place_of_one_that_has_gone(
+    files, options, tmp_path, column
+):
+    """All vectors would be lost by a slip."""
+    database = tmp_path / "shop.db"
+    make(tmp_path, files, "INTEGER")
+    with closing(sqlite3.connect(database)) as conn, conn:
+        conn.execute("alter table things add column words text default 'a lamp'")
+        conn.execute("alter table things add column empty text")
+        conn.execute("alter table things add column number integer default 7")
+    embed(database, "things", options)
+    with closing(sqlite3.connect(database)) as conn:
+        conn.execute("alter table things rename column img to photo")
+    with pytest.raises(NotFound, match=f"not one row of 'things' has a picture in '{column}': n"):
+        embed(database, "things", EmbedOptions(column=column))
+    with closing(sqlite3.connect(database)) as conn, conn:
+        conn.execute("alter table things rename to goods")
+        conn.execute(f"create table others as select code, {column} as img from goods")
+    for table, said in {
+        "others": "not one row of 'others' has a picture in 'img'",
+        "image_search_pictures": "tables named image_search_… are the catalog's own",
+        "typo": "there is no table 'typo'",
+    }.items():
+        with pytest.raises((NotFound, UsageError), match=said):
+            embed(database, table, EmbedOptions(collection="things"))
+    done = embed(database, "goods", EmbedOptions(column="photo", collection="things"))
+    assert (done.embedded, done.reused, done.unchanged) == (0, 0, 3)
+
+
+def test_a_table_that_was_renamed_is_embedded_anew(files, options, tmp_path):
+    database = tmp_path / "shop.db"
+    make(tmp_path, files, "INTEGER")
+    embed(database, "things", options)
+    with closing(sqlite3.connect(database)) as conn:
+        conn.execute("alter table things rename to goods")
+    for asked in (
+        EmbedOptions(replace=True),
+        EmbedOptions(column="img"),
+        EmbedOptions(collection="things"),
+    ):
+        with pytest.raises(NotFound, match="embed that with --collection things, else"):
+            embed(database, "things", asked)
+    assert embed(database, "goods", EmbedOptions(collection="things", replace=True)).embedded == 3
+    with closing(catalog.connect(database)) as conn:
+        (record,) = catalog.collections(conn)
+        assert (record.name, record.table_name) == ("things", "goods")

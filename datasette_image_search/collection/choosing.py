@@ -10,7 +10,7 @@ from .. import catalog, models, pictures
 from ..catalog import CollectionRecord, Rows, Table
 from ..errors import UsageError
 from ..vector_index import METRICS, choose, discarding
-from .folders import folder_missing, require_folder, require_its_files
+from .folders import folder_missing, require_folder, require_its_files, require_pictures
 from .others import changed_meanwhile, is_shared, is_there, own_sidecar
 from .query_pictures import weights_argument
 
@@ -62,8 +62,10 @@ def collection_for(conn, database: Path, name: str, options: EmbedOptions, extra
     if found is None:
         return _made(conn, database, name, options, extra)
     if options.replace or _took_a_wrong_column(conn, found, options):
-        as_before = _as_before(conn, found, options, extra)
-        return _made(conn, database, found.table_name, as_before, extra, found)
+        renamed = _as_renamed(conn, found, name, options)
+        renamed.table_with_column(conn)  # where it has gone, that says what to do
+        as_before = _as_before(conn, renamed, options, extra)
+        return _made(conn, database, renamed.table_name, as_before, extra, found)
     return _existing(conn, own_sidecar(conn, database, found), name, options, extra)
 
 
@@ -184,7 +186,7 @@ def _took_a_wrong_column(conn, record: CollectionRecord, options: EmbedOptions) 
 def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, extra):
     """A collection that is there; what made its vectors cannot be changed in passing."""
     before, record = record, _as_renamed(conn, record, name, options)
-    if not (record.is_of(name) or record.is_called(name)):
+    if _is_another(record, name):
         raise UsageError(
             f"the collection {record.name!r} belongs to table {record.table_name!r}, "
             f"not to {name!r}: choose another name with --collection."
@@ -238,6 +240,8 @@ def _existing(conn, record: CollectionRecord, name: str, options: EmbedOptions, 
     )
     if wanted.root != record.root:
         require_its_files(conn, record, wanted)
+    if (record.table_name, record.column_name) != (before.table_name, before.column_name):
+        require_pictures(conn, before, wanted)
     return Chosen(wanted, before, model, weights)
 
 
@@ -246,14 +250,22 @@ def _as_renamed(conn, record: CollectionRecord, name: str, options: EmbedOptions
 
     Renamed or others: each row is compared with what it had, and known pictures have vectors.
     """
-    has_gone = not any(map(record.is_of, catalog.table_names(conn)))
-    if options.collection and has_gone:
+    tables = catalog.table_names(conn)
+    if not any(map(record.is_of, tables)):
+        is_table = any(catalog.same_name(name, table) for table in tables)
+        if not options.collection or not (is_table or _is_another(record, name)):
+            return record
+        catalog.refuse_reserved(name)
         record = replace(record, table_name=Table.read(conn, name).name)
     if options.column:
         table = Table.read(conn, record.table_name)
         if not any(catalog.same_name(record.column_name, column) for column in table.columns):
             record = replace(record, column_name=table.column(options.column))
     return record
+
+
+def _is_another(record: CollectionRecord, name: str) -> bool:
+    return not (record.is_of(name) or record.is_called(name))
 
 
 def _weights_name(

@@ -77,6 +77,9 @@ def embed(
             refuse_another_tables_files(conn, record)
         where = f"; files are looked for in {folder}" if folder else ""
         progress.tell(f"{record.table_name}.{record.column_name} with {record.model}{where}.")
+        before = f"{chosen.before.table_name}.{chosen.before.column_name}"
+        if before != f"{record.table_name}.{record.column_name}":
+            progress.tell(f"into {record.name!r}, which was of {before}, until that had gone.")
         if record.key_columns == ("rowid",):
             progress.tell(
                 f"{record.table_name}, which has no primary key: after a VACUUM, which may number "

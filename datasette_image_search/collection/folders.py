@@ -57,6 +57,26 @@ def require_its_files(conn, old: CollectionRecord, record: CollectionRecord) -> 
         )
 
 
+def require_pictures(conn, old: CollectionRecord, record: CollectionRecord) -> None:
+    """Raises :class:`NotFound` where pictures are embedded, and the table or the column that is to
+    take the place of the one that has gone can have none.
+
+    One that is mistyped would take from all rows what they have, as a wrong folder would.
+    """
+    if not Rows(conn, old).has_pictures():
+        return
+    require_folder(conn, record)
+    sources = Sources(record.root_path(conn))
+    # Numbers are no pictures.
+    values = (v for v in RowsWriter(conn, record).values() if v is None or isinstance(v, str))
+    if not any(map(sources.may_be_there, values)):
+        raise NotFound(
+            f"not one row of {record.table_name!r} has a picture in {record.column_name!r}: "
+            "nothing was changed; name the table and, with --column, the column that has those of "
+            f"{old.table_name}.{old.column_name}, or their folder with --root."
+        )
+
+
 def _how_to_shorten(record: CollectionRecord, before: Path) -> str:
     """Of whole paths, that lead to where a folder was which has been moved."""
     column = catalog.quote(record.column_name)
