@@ -37,11 +37,13 @@ def test_a_root_in_which_nothing_is_changes_nothing(shop_copy):
 
 def test_whole_paths_in_a_folder_that_was_moved(tmp_path):
     """The way out is told, and leads out: no network runs again."""
-    old, new = tmp_path / "it's old", tmp_path / "new"
-    old.mkdir()
-    for number, colour in enumerate(list(COLOURS)[:3]):
-        draw("disc", colour).save(old / f"{number}.png")
-    rows = [{"id": n, "picture": str(old / f"{n}.png")} for n in range(3)]
+    old, new = tmp_path / "it's öld", tmp_path / "new"
+    deep = old / "copy" / str(old)[1:]  # as one made with whole paths has it
+    deep.mkdir(parents=True)
+    files = [old / "0.png", old / "1.png", deep / "2.png"]
+    for file, colour in zip(files, COLOURS):
+        draw("disc", colour).save(file)
+    rows = [{"id": n, "picture": str(file)} for n, file in enumerate(files)]
     (tmp_path / "data").mkdir()
     database = tmp_path / "data" / "x.db"
     db = sqlite_utils.Database(database)

@@ -80,10 +80,13 @@ def require_pictures(conn, old: CollectionRecord, record: CollectionRecord) -> N
 def _how_to_shorten(record: CollectionRecord, before: Path) -> str:
     """Of whole paths, that lead to where a folder was which has been moved."""
     column = catalog.quote(record.column_name)
-    start = os.path.join(before, "").replace("'", "''")
+    start = os.path.join(before, "")
+    quoted = "'{}'".format(start.replace("'", "''"))
+    # Not replace(), which takes it out wherever it comes again.
     return (
         "its paths are whole ones, and must be as they are below the folder: run the SQL "
-        f"update {catalog.quote(record.table_name)} set {column} = replace({column}, '{start}', '')"
+        f"update {catalog.quote(record.table_name)} set {column} = "
+        f"substr({column}, {len(start) + 1}) where substr({column}, 1, {len(start)}) = {quoted}"
     )
 
 
