@@ -153,7 +153,7 @@ def test_rows_of_no_collection_are_in_nobodys_way(database):
     assert repair(database) == []
 
 
-@pytest.mark.parametrize("lost", [*FIXED[1:], "image_search_rows_1"])
+@pytest.mark.parametrize("lost", [*FIXED, "image_search_rows_1"])
 def test_a_table_of_the_catalog_that_was_dropped_is_made_anew(database, lost):
     """And no vector is lost with it: the network has nothing to do."""
     with closing(sqlite3.connect(database)) as conn:
@@ -162,11 +162,35 @@ def test_a_table_of_the_catalog_that_was_dropped_is_made_anew(database, lost):
         ((problem,),) = [finding.problems for finding in verify(conn)]
     assert lost in problem and "'datasette image-search repair' makes it anew." in problem
     said = "\n".join(repair(database))
-    assert f"{lost} had gone, and is there again: run " in said
+    run = "." if lost == "image_search_migrations" else ": run "
+    assert f"{lost} had gone, and is there again{run}" in said
     assert ("embed shop.db products" in said) == (lost == "image_search_rows_1")
     done = embed(database, "products", EmbedOptions(model="resnet18"))
     assert (done.embedded, done.failed) == (0, 0)
     assert is_sound(database) and repair(database) == []
+
+
+@pytest.mark.parametrize("gone", ["drop table", "delete from"])
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_catalog_that_lacks_its_steps_is_as_it_was(database, gone, step):
+    with closing(sqlite3.connect(database)) as conn, conn:
+        if step == 1:
+            conn.execute("alter table image_search_collections drop column thumbnails")
+        conn.execute(f"{gone} image_search_migrations")
+    with pytest.raises(CatalogError, match="lacks image_search_migrations.* repair' makes it anew"):
+        embed(database, "products", EmbedOptions(model="resnet18"))
+    assert repair(database)[0] == "image_search_migrations had gone, and is there again."
+    assert embed(database, "products", EmbedOptions(thumbnails=False)).embedded == 0
+    assert is_sound(database) and repair(database) == []
+
+
+def test_a_list_of_collections_is_made_at_its_newest(database):
+    """Else the step that it has had already would fail."""
+    with closing(sqlite3.connect(database)) as conn, conn:
+        conn.execute("delete from image_search_migrations where step = 2")
+        conn.execute("drop table image_search_collections")
+    assert "image_search_collections had gone" in repair(database)[0]
+    assert embed(database, "products", EmbedOptions(model="resnet18")).embedded == 0
 
 
 def test_rows_that_were_dropped_with_their_table_wait_for_it(database):

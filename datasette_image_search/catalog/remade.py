@@ -17,6 +17,7 @@ from .collections import collections, key_columns, renew_key
 from .connection import transaction
 from .tables import Table, database_name, quote
 
+_STEPS = "image_search_migrations"
 _KEPT = "temp.image_search_kept"
 
 
@@ -56,19 +57,29 @@ def make_as_ours(conn: sqlite3.Connection, trusted: bool) -> list[str]:
 
 
 def lost_tables(conn: sqlite3.Connection) -> list[str]:
-    """Those of our tables that have been dropped, save rows tables."""
-    there = schema.version(conn) > 0
-    return [name for name in FIXED if there and not schema.has_table(conn, name)]
+    """Those of our tables that have been dropped, save rows tables.
+
+    That of the steps also where it is empty: without a step there is no catalog.
+    """
+    has_steps = schema.version(conn) > 0  # what is not ours, or newer, is refused
+    there = [name for name in FIXED if schema.has_table(conn, name)]
+    sound = there if has_steps else [name for name in there if name != _STEPS]
+    return [name for name in FIXED if there and name not in sound]
 
 
 def make_lost(conn: sqlite3.Connection) -> list[str]:
     """Make what has been dropped of our tables; what was done, and how to fill them."""
-    lost = lost_tables(conn)
-    for name in lost:
-        with transaction(conn), closing(_made(conn, name)) as ours:
-            for statement in _statements(ours, name):
-                conn.execute(statement)
-    said = [f"{name} had gone, and is there again: run load and embed again." for name in lost]
+    said = []
+    if lost := lost_tables(conn):
+        with transaction(conn):
+            for name in lost:
+                conn.execute(f"drop table if exists main.{name}")
+                with closing(_made(conn, name)) as ours:
+                    for statement in _statements(ours, name):
+                        conn.execute(statement)
+                filled = "" if name == _STEPS else ": run load and embed again"
+                said.append(f"{name} had gone, and is there again{filled}.")
+            _note_steps(conn)
     for record in collections(conn):
         name = schema.rows_table(record.id)
         if not schema.has_table(conn, name):
@@ -84,6 +95,16 @@ def make_lost(conn: sqlite3.Connection) -> list[str]:
                 "keeps the vectors."
             )
     return said
+
+
+def _note_steps(conn: sqlite3.Connection) -> None:
+    """Write down which steps the tables have had that are there now: none is gone again."""
+    info = conn.execute("pragma main.table_info(image_search_collections)").fetchall()
+    steps = schema.STEPS if any(row[1] == "thumbnails" for row in info) else schema.STEPS[:1]
+    conn.executemany(
+        f"insert or ignore into main.{_STEPS} (step) values (?)",
+        [(number,) for number, _ in enumerate(steps, 1)],
+    )
 
 
 def _refuse_what_is_no_table(conn: sqlite3.Connection, name: str) -> None:

@@ -139,6 +139,11 @@ def migrate(conn: sqlite3.Connection) -> None:
     done = version(conn)
     if done == len(STEPS):
         return
+    if done == 0 and any(has_table(conn, name) for name in FIXED):
+        raise CatalogError(
+            f"the catalog in {database_name(conn)} lacks image_search_migrations, or what was in "
+            "it: 'datasette image-search repair' makes it anew."
+        )
     conn.execute(
         "create table if not exists image_search_migrations "
         "(step integer primary key, at text not null default current_timestamp)"
