@@ -193,12 +193,17 @@ def test_a_list_of_collections_is_made_at_its_newest(database):
     assert embed(database, "products", EmbedOptions(model="resnet18")).embedded == 0
 
 
-def test_rows_that_were_dropped_with_their_table_wait_for_it(database):
+@pytest.mark.parametrize("is_view", [False, True])
+def test_rows_that_were_dropped_with_their_table_wait_for_it(database, is_view):
     with closing(sqlite3.connect(database)) as conn:
         conn.execute("drop table image_search_rows_1")
         conn.execute("alter table products rename to away")
+        if is_view:
+            conn.execute("create view products as select * from away")
     assert "image_search_rows_1 had gone" in repair(database)[0]
     with closing(sqlite3.connect(database)) as conn:
+        if is_view:
+            conn.execute("drop view products")
         conn.execute("alter table away rename to products")
     assert embed(database, "products").embedded == 0
     assert is_sound(database)

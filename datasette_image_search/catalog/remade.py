@@ -10,7 +10,7 @@ import sqlite3
 from contextlib import closing
 
 from ..catalog_names import FIXED
-from ..errors import CatalogError, NotFound
+from ..errors import CatalogError, NotFound, UsageError
 from ..wording import command_line
 from . import schema
 from .collections import collections, key_columns, renew_key
@@ -85,7 +85,7 @@ def make_lost(conn: sqlite3.Connection) -> list[str]:
         if not schema.has_table(conn, name):
             try:
                 table = Table.read(conn, record.table_name)
-            except NotFound:
+            except (NotFound, UsageError):  # or it is a view now, or its rows have no key
                 table = Table(record.table_name, {}, record.key_columns)
             with transaction(conn):
                 renew_key(conn, record, table)
