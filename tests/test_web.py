@@ -926,25 +926,26 @@ async def test_cells_cost_one_query_each(ds, monkeypatch):
     assert calls.count("_read") <= 1
 
 
+async def names(ds) -> list[str]:
+    listed = (await ds.client.get("/-/image-search.json")).json()["collections"]
+    return [collection["collection"] for collection in listed]
+
+
 async def test_collections_are_looked_up_again_when_the_file_has_changed(shop_copy, monkeypatch):
     path = shop_copy / "shop.db"
     ds = Datasette([str(path)])
     calls = counted(ds.get_database("shop"), monkeypatch)
 
-    async def names() -> list[str]:
-        listed = (await ds.client.get("/-/image-search.json")).json()["collections"]
-        return [collection["collection"] for collection in listed]
-
     os.utime(path, (10**9, 10**9))
-    assert [await names(), await names()] == [["products"], ["products"]]
+    assert [await names(ds), await names(ds)] == [["products"], ["products"]]
     assert calls.count("_read") == 1
     with closing(sqlite3.connect(path)) as conn, conn:
         conn.execute("update image_search_collections set name = 'things'")
     # So soon after a change another may leave the same time behind: nothing is kept.
-    assert [await names(), await names()] == [["things"], ["things"]]
+    assert [await names(ds), await names(ds)] == [["things"], ["things"]]
     assert calls.count("_read") == 3
     os.utime(path, (10**9 + 1, 10**9 + 1))
-    assert [await names(), await names()] == [["things"], ["things"]]
+    assert [await names(ds), await names(ds)] == [["things"], ["things"]]
     assert calls.count("_read") == 4
 
 
@@ -954,22 +955,18 @@ async def test_a_change_that_is_in_the_log_alone_is_seen(shop_copy, monkeypatch)
     ds = Datasette([str(path)])
     calls = counted(ds.get_database("shop"), monkeypatch)
 
-    async def names() -> list[str]:
-        listed = (await ds.client.get("/-/image-search.json")).json()["collections"]
-        return [collection["collection"] for collection in listed]
-
     with closing(sqlite3.connect(path)) as conn:  # the last one that closes writes the log back
         conn.execute("pragma journal_mode = wal")
         with conn:
             conn.execute("update image_search_collections set name = 'first'")
         for file in shop_copy.glob("shop.db*"):
             os.utime(file, (10**9, 10**9))
-        assert [await names(), await names()] == [["first"], ["first"]]
+        assert [await names(ds), await names(ds)] == [["first"], ["first"]]
         assert calls.count("_read") == 1
         with conn:
             conn.execute("update image_search_collections set name = 'things'")
         assert path.stat().st_mtime == 10**9
-        assert await names() == ["things"]
+        assert await names(ds) == ["things"]
 
 
 # -- what is imported -----------------------------------------------------------------------
