@@ -42,3 +42,8 @@ def free_names(names, taken) -> list[str]:
             name = f"_{name}"
         free.append(name)
     return free
+
+
+def sql_text(value: str) -> str:
+    """A text as it stands in SQL that people read or run."""
+    return "'{}'".format(value.replace("'", "''"))

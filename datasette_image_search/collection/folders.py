@@ -13,7 +13,7 @@ from .. import catalog
 from ..catalog import CollectionRecord, Rows, RowsWriter
 from ..errors import NotFound, UsageError
 from ..sources import Sources, is_path
-from ..wording import command_line
+from ..wording import command_line, sql_text
 
 # So many rows tell whether a folder's files are those that a table was made of.
 _COMPARED = 200
@@ -81,12 +81,12 @@ def _how_to_shorten(record: CollectionRecord, before: Path) -> str:
     """Of whole paths, that lead to where a folder was which has been moved."""
     column = catalog.quote(record.column_name)
     start = os.path.join(before, "")
-    quoted = "'{}'".format(start.replace("'", "''"))
     # Not replace(), which takes it out wherever it comes again.
     return (
         "its paths are whole ones, and must be as they are below the folder: run the SQL "
         f"update {catalog.quote(record.table_name)} set {column} = "
-        f"substr({column}, {len(start) + 1}) where substr({column}, 1, {len(start)}) = {quoted}"
+        f"substr({column}, {len(start) + 1}) "
+        f"where substr({column}, 1, {len(start)}) = {sql_text(start)}"
     )
 
 

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from datasette.utils import reserved_words
 
+from ..wording import sql_text
 from . import versions
 from .filters import Conditions
 
@@ -50,14 +51,10 @@ def query(record, parameter: str, size: int, conditions: Conditions, embedded: i
     return (
         f"{note}select {'p.rowid, ' if rowid else ''}p.*, "
         f"m.value ->> '{score}' as {score}, m.value ->> '{distance}' as {distance}\n"
-        f"from json_each({function}({_text(record.name)}, :{parameter}, {depth})) as m\n"
+        f"from json_each({function}({sql_text(record.name)}, :{parameter}, {depth})) as m\n"
         f"join {rows} as p\n  on {on}\n"
         f"order by m.key\nlimit {size}"
     )
-
-
-def _text(value: str) -> str:
-    return "'{}'".format(value.replace("'", "''"))
 
 
 def _name(name: str) -> str:
@@ -70,5 +67,5 @@ def _name(name: str) -> str:
 def _in_match(key: str) -> str:
     """The key's column in a match: ``->>`` takes a dot or an umlaut for something else."""
     if _PLAIN.fullmatch(key):
-        return f"m.value ->> {_text(key)}"
-    return f"(select value from json_each(m.value) where key = {_text(key)})"
+        return f"m.value ->> {sql_text(key)}"
+    return f"(select value from json_each(m.value) where key = {sql_text(key)})"
